@@ -1,0 +1,6 @@
+//! Consensus for Muster: a *group* of *replicas* that agree on one log of opaque commands.
+//! (The crate is called `cluster`; inside it nothing else is: a cluster is a registered Pachyderm
+//! cluster, and this crate knows none.)
+
+pub mod machine;
+pub mod types;
