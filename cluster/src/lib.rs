@@ -3,4 +3,5 @@
 //! cluster, and this crate knows none.)
 
 pub mod machine;
+pub mod net;
 pub mod types;

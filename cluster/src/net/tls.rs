@@ -1,0 +1,126 @@
+//! Mutual TLS between replicas.
+//!
+//! Both sides prove that the one CA of the group issued their certificate, and the certificate must
+//! carry the replica's *name* as a DNS name. (Not its id: that exists only once the group does.)
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerTlsError {
+    /// Missing, unreadable or not PEM.
+    #[error("cannot read {what} from {}: {source}", path.display())]
+    Read {
+        /// The certificate, the key or the CA.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A PEM file without a certificate.
+    #[error("{} holds no certificate", .0.display())]
+    NoCertificate(PathBuf),
+    /// The CA's certificate is no trust anchor, or key and certificate do not fit.
+    #[error("the peer certificates do not work together: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// The verifier of the peers' certificates could not be built.
+    #[error("the peer CA cannot verify certificates: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// This replica's certificate and the CA of its group's replicas. A cheap clone.
+#[derive(Clone)]
+pub struct PeerTls {
+    dial: TlsConnector,
+    accept: TlsAcceptor,
+}
+
+impl PeerTls {
+    /// Reads the group's CA, and this replica's certificate (with its chain) and key, all PEM.
+    pub fn from_pem_files(ca: &Path, cert: &Path, key: &Path) -> Result<PeerTls, PeerTlsError> {
+        let mut roots = RootCertStore::empty();
+        for root in certificates("the peer CA", ca)? {
+            roots.add(root)?;
+        }
+        let roots = Arc::new(roots);
+        let chain = certificates("the peer certificate", cert)?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| PeerTlsError::Read {
+            what: "the peer key",
+            path: key.to_owned(),
+            source,
+        })?;
+        let provider: Arc<CryptoProvider> =
+            Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+                .build()?;
+        let accept = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())?;
+        let dial = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
+        Ok(PeerTls {
+            dial: TlsConnector::from(Arc::new(dial)),
+            accept: TlsAcceptor::from(Arc::new(accept)),
+        })
+    }
+
+    /// The dialler's half: the other side must be the replica called `name`.
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<client::TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+        self.dial.connect(name, stream).await
+    }
+
+    /// The listener's half: any replica of the CA; ask [`names`] who it is.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> std::io::Result<server::TlsStream<TcpStream>> {
+        self.accept.accept(stream).await
+    }
+}
+
+/// Whether the certificate that the dialler showed carries `name`.
+pub(crate) fn names(stream: &server::TlsStream<TcpStream>, name: &str) -> bool {
+    let (_, connection) = stream.get_ref();
+    let shown = connection.peer_certificates().and_then(<[_]>::first);
+    let Some(shown) = shown.and_then(|der| ParsedCertificate::try_from(der).ok()) else {
+        return false;
+    };
+    let Ok(name) = ServerName::try_from(name) else { return false };
+    verify_server_name(&shown, &name).is_ok()
+}
+
+fn certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, PeerTlsError> {
+    let read = |source| PeerTlsError::Read { what, path: path.to_owned(), source };
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(read)?
+        .collect::<Result<_, _>>()
+        .map_err(read)?;
+    if found.is_empty() {
+        return Err(PeerTlsError::NoCertificate(path.to_owned()));
+    }
+    Ok(found)
+}
