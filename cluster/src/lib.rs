@@ -2,6 +2,9 @@
 //! (The crate is called `cluster`; inside it nothing else is: a cluster is a registered Pachyderm
 //! cluster, and this crate knows none.)
 
+pub mod folder;
+pub mod log;
 pub mod machine;
 pub mod net;
+pub mod snapshot;
 pub mod types;
