@@ -60,8 +60,7 @@ impl PeerTls {
             path: key.to_owned(),
             source,
         })?;
-        let provider: Arc<CryptoProvider> =
-            Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
 
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
