@@ -4,14 +4,29 @@
 //! so neither side has to settle who owns a connection. A pair of replicas has two in each
 //! direction, one per [`Lane`], so that a snapshot never delays a vote.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
+use self::dialler::Dialler;
+use self::listener::{Callers, Listener, Strangers};
+use self::queue::{PushError, Queue};
 use crate::types::{GroupId, Member, ReplicaId};
 
+mod dialler;
+mod frame;
+pub(crate) mod hello;
+pub(crate) mod link;
+mod listener;
+mod queue;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use tls::{PeerTls, PeerTlsError};
@@ -26,6 +41,28 @@ pub enum Lane {
     Control,
     /// Large appends and snapshot chunks.
     Bulk,
+}
+
+impl Lane {
+    /// Its number in a hello.
+    fn number(self) -> u32 {
+        match self {
+            Lane::Control => 1,
+            Lane::Bulk => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Lane> {
+        [Lane::Control, Lane::Bulk].into_iter().find(|lane| lane.number() == number)
+    }
+
+    /// A word for metrics and logs.
+    fn word(self) -> &'static str {
+        match self {
+            Lane::Control => "control",
+            Lane::Bulk => "bulk",
+        }
+    }
 }
 
 /// What the connections tell their owner. Called on the connections' own tasks: must not block.
@@ -77,20 +114,86 @@ pub enum SendError {
 /// The connections to all peers; a cheap clone. When the last clone is dropped they are cut.
 #[derive(Clone)]
 pub struct Peers {
-    _events: Arc<dyn PeerEvents>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queues: BTreeMap<(ReplicaId, Lane), Arc<Queue>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _cut: DropGuard,
+}
+
+/// What every connection of this replica says about it.
+struct Local {
+    group: GroupId,
+    me: ReplicaId,
+    name: String,
+    incarnation: u64,
+    tls: Option<PeerTls>,
+    dial_timeout: Duration,
+    events: Arc<dyn PeerEvents>,
 }
 
 impl Peers {
     /// Starts to accept and to dial, on the current tokio runtime; returns at once.
-    pub fn start(_options: PeerOptions, events: Arc<dyn PeerEvents>) -> Peers {
-        Peers { _events: events }
+    pub fn start(options: PeerOptions, events: Arc<dyn PeerEvents>) -> Peers {
+        let members: BTreeMap<_, _> = options.members.into_iter().map(|m| (m.id, m)).collect();
+        let local = Arc::new(Local {
+            group: options.group,
+            me: options.me,
+            name: members.get(&options.me).map(|me| me.name.clone()).unwrap_or_default(),
+            incarnation: options.incarnation,
+            tls: options.tls,
+            dial_timeout: options.election_timeout / 2,
+            events,
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let mut queues = BTreeMap::new();
+        let mut wakes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for peer in members.values().filter(|member| member.id != local.me) {
+            for lane in [Lane::Control, Lane::Bulk] {
+                let (queue, wake) = (Arc::new(Queue::default()), Arc::new(Notify::new()));
+                queues.insert((peer.id, lane), Arc::clone(&queue));
+                wakes.entry(peer.id).or_default().push(Arc::clone(&wake));
+                let (local, peer, stop) = (Arc::clone(&local), peer.clone(), stop.clone());
+                tasks.spawn(Dialler { local, peer, lane, queue, wake, stop }.run());
+            }
+        }
+        let listener = Listener {
+            local,
+            members,
+            wakes,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            strangers: Strangers::default(),
+            callers: Callers::default(),
+        };
+        tasks.spawn(Arc::new(listener).run(options.listener));
+        let cut = stop.clone().drop_guard();
+        Peers { shared: Arc::new(Shared { queues, tasks, stop, _cut: cut }) }
     }
 
     /// Queues a message; never blocks. Messages of one lane arrive in order or not at all.
-    pub fn send(&self, to: ReplicaId, _lane: Lane, _payload: Bytes) -> Result<(), SendError> {
-        Err(SendError::NotConnected(to))
+    pub fn send(&self, to: ReplicaId, lane: Lane, payload: Bytes) -> Result<(), SendError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(SendError::TooLong(payload.len()));
+        }
+        let queue = self.shared.queues.get(&(to, lane)).ok_or(SendError::UnknownPeer(to))?;
+        queue.push(payload).map_err(|error| match error {
+            PushError::Closed => SendError::NotConnected(to),
+            PushError::Full => {
+                metrics::counter!("muster_peer_queue_full_total", "lane" => lane.word())
+                    .increment(1);
+                SendError::QueueFull(to)
+            }
+        })
     }
 
     /// Sends what is queued, for at most a second, then cuts every connection.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
 }

@@ -89,7 +89,7 @@ impl PeerTls {
         self.dial.connect(name, stream).await
     }
 
-    /// The listener's half: any replica of the CA; ask [`names`] who it is.
+    /// The listener's half: anyone with a certificate of the CA; ask [`names`] who it is.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
@@ -98,15 +98,19 @@ impl PeerTls {
     }
 }
 
-/// Whether the certificate that the dialler showed carries `name`.
-pub(crate) fn names(stream: &server::TlsStream<TcpStream>, name: &str) -> bool {
+/// The certificate that the dialler showed; the handshake has verified that the CA issued it.
+pub(crate) fn certificate_of(
+    stream: &server::TlsStream<TcpStream>,
+) -> Option<CertificateDer<'static>> {
     let (_, connection) = stream.get_ref();
-    let shown = connection.peer_certificates().and_then(<[_]>::first);
-    let Some(shown) = shown.and_then(|der| ParsedCertificate::try_from(der).ok()) else {
-        return false;
-    };
+    connection.peer_certificates()?.first().map(|der| der.clone().into_owned())
+}
+
+/// Whether a certificate carries `name`.
+pub(crate) fn names(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    let Ok(certificate) = ParsedCertificate::try_from(certificate) else { return false };
     let Ok(name) = ServerName::try_from(name) else { return false };
-    verify_server_name(&shown, &name).is_ok()
+    verify_server_name(&certificate, &name).is_ok()
 }
 
 fn certificates(

@@ -1,0 +1,176 @@
+//! Keeps one outgoing connection: dials, says hello, writes what is queued, dials again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::Kind;
+use super::hello::{Hello, PROTOCOL, Reason, Welcome};
+use super::link::{self, Channel, LinkError};
+use super::queue::Queue;
+use super::{Lane, Local};
+use crate::types::Member;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What is still queued when the replica closes has this long to leave.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+/// A write buffer that grew beyond this is given back.
+const KEPT_BUFFER: usize = 1 << 20;
+
+pub(super) struct Dialler {
+    pub(super) local: Arc<Local>,
+    pub(super) peer: Member,
+    pub(super) lane: Lane,
+    pub(super) queue: Arc<Queue>,
+    /// Told when the peer itself called: then it is worth dialling at once.
+    pub(super) wake: Arc<Notify>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Dialler {
+    /// Runs until `stop`.
+    pub(super) async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        let mut last_complaint = String::new();
+        loop {
+            let opened = tokio::select! {
+                () = self.stop.cancelled() => return,
+                opened = tokio::time::timeout(self.local.dial_timeout, self.open()) => {
+                    opened.unwrap_or(Err(LinkError::TimedOut))
+                }
+            };
+            let end = match opened {
+                Ok(channel) => {
+                    pause = FIRST_PAUSE;
+                    last_complaint.clear();
+                    self.up();
+                    let end = tokio::select! {
+                        end = self.write(channel) => end,
+                        () = self.overtime() => Ok(()),
+                    };
+                    self.down();
+                    end
+                }
+                Err(error) => Err(error),
+            };
+            match end {
+                Err(error) if !self.stop.is_cancelled() => {
+                    self.complain(&error, &mut last_complaint);
+                }
+                _ => return,
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.wake.notified() => pause = FIRST_PAUSE,
+                () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Channel, LinkError> {
+        let mut channel =
+            link::dial(&self.peer.address, &self.peer.name, self.local.tls.as_ref()).await?;
+        let hello = Hello {
+            protocol_min: *PROTOCOL.start(),
+            protocol_max: *PROTOCOL.end(),
+            group: self.local.group.0.to_be_bytes().to_vec(),
+            replica: self.local.me.0,
+            incarnation: self.local.incarnation,
+            expects: self.peer.id.0,
+            lane: self.lane.number(),
+        };
+        let welcome: Welcome = link::ask(&mut channel, Kind::Hello, &hello, Kind::Welcome).await?;
+        if welcome.replica != self.peer.id.0 {
+            return Err(LinkError::Refused(Reason::WrongReplica));
+        }
+        if !PROTOCOL.contains(&welcome.protocol) {
+            return Err(LinkError::Refused(Reason::Version));
+        }
+        Ok(channel)
+    }
+
+    /// Writes until the connection breaks (an error), or the replica closes and nothing is queued.
+    async fn write(&self, channel: Channel) -> Result<(), LinkError> {
+        let failed = |error: std::io::Error| LinkError::Frame(error.into());
+        // The peer answers on its own connection: here only the end can come.
+        let (mut from_peer, mut to_peer) = tokio::io::split(channel.into_inner());
+        let mut batch = BytesMut::new();
+        let mut byte = [0; 1];
+        loop {
+            let closing = tokio::select! {
+                biased;
+                () = self.queue.filled() => false,
+                () = self.stop.cancelled() => true,
+                read = from_peer.read(&mut byte) => {
+                    return Err(match read {
+                        Ok(0) => LinkError::Closed,
+                        Ok(_) => LinkError::OutOfPlace,
+                        Err(error) => failed(error),
+                    });
+                }
+            };
+            if closing {
+                return to_peer.shutdown().await.map_err(failed);
+            }
+            self.queue.drain(&mut batch);
+            to_peer.write_all(&batch).await.map_err(failed)?;
+            to_peer.flush().await.map_err(failed)?;
+            metrics::counter!("muster_peer_sent_bytes_total", "lane" => self.lane.word())
+                .increment(batch.len() as u64);
+            batch.clear();
+            if batch.capacity() > KEPT_BUFFER {
+                batch = BytesMut::new();
+            }
+        }
+    }
+
+    /// Returns when the replica is closing and the last writes have had their time.
+    async fn overtime(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LAST_WRITES).await;
+    }
+
+    fn up(&self) {
+        self.queue.open();
+        tracing::info!(peer = self.peer.name, lane = self.lane.word(), "connected to a peer");
+        if self.lane == Lane::Control {
+            self.local.events.up(self.peer.id);
+        }
+    }
+
+    fn down(&self) {
+        self.queue.close();
+        if self.lane == Lane::Control {
+            self.local.events.down(self.peer.id);
+        }
+    }
+
+    /// Logs a failure once, not at every try.
+    fn complain(&self, error: &LinkError, last: &mut String) {
+        if let LinkError::Refused(reason) = error {
+            metrics::counter!("muster_peer_refusals_total", "side" => "dialler", "reason" => reason.word())
+                .increment(1);
+        }
+        let complaint = error.to_string();
+        if complaint != *last {
+            tracing::warn!(
+                peer = self.peer.name,
+                address = self.peer.address,
+                lane = self.lane.word(),
+                "cannot talk to a peer, will go on trying: {complaint}"
+            );
+            *last = complaint;
+        }
+    }
+}
+
+/// Between half of `pause` and all of it, so that peers do not come in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
