@@ -2,6 +2,7 @@
 //! (The crate is called `cluster`; inside it nothing else is: a cluster is a registered Pachyderm
 //! cluster, and this crate knows none.)
 
+pub mod core;
 pub mod folder;
 pub mod log;
 pub mod machine;
