@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&set))?;
     tonic_prost_build::configure()
         .bytes(".muster.log.v1")
+        .btree_map(".")
         .include_file("all.rs")
         .compile_fds(set)?;
     Ok(())

@@ -2,3 +2,7 @@
 
 pub mod address;
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod telemetry;

@@ -1,0 +1,566 @@
+//! Makes a [`Config`] of [`Settings`], or says everything that is wrong with them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::settings::{Origin, Settings};
+use super::{ConfigError, values};
+
+/// What a replica is told at start, all of it valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder of this replica's data.
+    pub data: PathBuf,
+    /// What this replica is called.
+    pub name: String,
+    /// Where the API listens.
+    pub grpc_listen: SocketAddr,
+    /// Where probes and metrics listen.
+    pub ops_listen: SocketAddr,
+    /// Where other replicas connect.
+    pub peer_listen: SocketAddr,
+    /// The first replicas of the group, this one among them; empty: alone.
+    pub initial_cluster: Vec<Seed>,
+    /// What the first replicas know each other by.
+    pub bootstrap_token: Option<Secret>,
+    /// Certificates between replicas; none: plaintext.
+    pub peer_tls: Option<PeerTls>,
+    /// The certificate of the API; none: plaintext.
+    pub api_tls: Option<ApiTls>,
+    /// Further addresses under which clients reach this server.
+    pub own_addresses: Vec<String>,
+    /// Files with keys that are trusted on activation codes.
+    pub license_keys: Vec<PathBuf>,
+    /// Whether Pachyderm's own key is trusted too.
+    pub default_license_key: bool,
+    /// The deployment id that clients see.
+    pub deployment_id: Option<String>,
+    /// The version that clients are told.
+    pub compat_version: CompatVersion,
+    /// The group's timers.
+    pub timers: Timers,
+    /// When snapshots are written.
+    pub snapshots: Snapshots,
+    /// The longest that a request may take.
+    pub request_timeout: Duration,
+    /// After about this time a client connection is closed in good order.
+    pub connection_age: Duration,
+    /// How long requests may finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// How events are written.
+    pub log: LogOptions,
+    /// What Pachyderm's own variables ask for.
+    pub environment: PachydermEnvironment,
+}
+
+/// One of the first replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// What it is called.
+    pub name: String,
+    /// `host:port` of its peer listener.
+    pub address: String,
+}
+
+/// Files of the certificates between replicas, all PEM.
+#[derive(Clone, Debug)]
+pub struct PeerTls {
+    /// Who vouches for other replicas.
+    pub ca: PathBuf,
+    /// This replica's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Files of the API's certificate, all PEM.
+#[derive(Clone, Debug)]
+pub struct ApiTls {
+    /// The chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// A Pachyderm version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompatVersion {
+    /// First number.
+    pub major: u32,
+    /// Second number.
+    pub minor: u32,
+    /// Third number.
+    pub micro: u32,
+    /// What follows, its separator included.
+    pub additional: String,
+}
+
+impl fmt::Display for CompatVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}{}", self.major, self.minor, self.micro, self.additional)
+    }
+}
+
+/// The group's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// One beat.
+    pub tick: Duration,
+    /// Beats without a leader before an election.
+    pub election_ticks: u32,
+    /// Beats between signs of life of the leader.
+    pub heartbeat_ticks: u32,
+}
+
+/// When snapshots are written: whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// After so many entries.
+    pub entries: u64,
+    /// After so many bytes of log.
+    pub bytes: u64,
+}
+
+/// How events look on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for a person.
+    Text,
+    /// A JSON object on a line.
+    Json,
+}
+
+/// How and which events are written.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which: a level, or levels by module.
+    pub level: String,
+}
+
+/// The bootstrap that Pachyderm's own variables ask for.
+#[derive(Clone, Debug, Default)]
+pub struct PachydermEnvironment {
+    /// `LICENSE_KEY`: the activation code, set at every start.
+    pub license_key: Option<Secret>,
+    /// `ENTERPRISE_SECRET`: the secret of the server's own registration.
+    pub enterprise_secret: Option<Secret>,
+}
+
+impl Config {
+    /// Checks `settings`, reading no file but that of the bootstrap token.
+    ///
+    /// # Errors
+    /// One line for everything that is wrong, with its key and where it came from.
+    pub fn check(settings: &Settings) -> Result<Config, ConfigError> {
+        let mut check = Check { settings, problems: settings.problems.clone() };
+        let config = check.config();
+        if let Some(config) = &config {
+            check.relations(config);
+        }
+        match config {
+            Some(config) if check.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError(check.problems)),
+        }
+    }
+}
+
+struct Check<'a> {
+    settings: &'a Settings,
+    problems: Vec<String>,
+}
+
+impl Check<'_> {
+    /// Reads every value, so that every problem is found; none if one is missing for good.
+    fn config(&mut self) -> Option<Config> {
+        let initial_cluster = self.seeds();
+        let alone = initial_cluster.is_empty();
+        let peer_default = if alone { "127.0.0.1:31659" } else { "0.0.0.0:31659" };
+        let data = self.required("data");
+        let grpc_listen = self.parsed("grpc-listen");
+        let ops_listen = self.parsed("ops-listen");
+        let peer_listen = match self.text("peer-listen") {
+            Some(_) => self.parsed("peer-listen"),
+            None => peer_default.parse().ok(),
+        };
+        let bootstrap_token = self.bootstrap_token();
+        let peer_tls = self.peer_tls();
+        let api_tls = self.api_tls();
+        let compat_version = self.read("compat-version", values::version);
+        let timers = self.timers();
+        let snapshots = self.snapshots();
+        let request_timeout = self.read("request-timeout", values::span);
+        let connection_age = self.read("connection-age", values::span);
+        let drain_timeout = self.read("drain-timeout", values::span);
+        let log = self.log();
+        let default_license_key = !self.switch("no-default-license-key");
+        let environment = self.environment();
+        let (major, minor, micro, additional) = compat_version?;
+        Some(Config {
+            data: data?.into(),
+            name: self.text("name").unwrap_or_else(|| "muster".to_owned()),
+            grpc_listen: grpc_listen?,
+            ops_listen: ops_listen?,
+            peer_listen: peer_listen?,
+            initial_cluster,
+            bootstrap_token,
+            peer_tls,
+            api_tls,
+            own_addresses: self.settings.values("own-address").to_vec(),
+            license_keys: self
+                .settings
+                .values("license-public-key")
+                .iter()
+                .map(Into::into)
+                .collect(),
+            default_license_key,
+            deployment_id: self.deployment_id(),
+            compat_version: CompatVersion { major, minor, micro, additional },
+            timers: timers?,
+            snapshots: snapshots?,
+            request_timeout: request_timeout?,
+            connection_age: connection_age?,
+            drain_timeout: drain_timeout?,
+            log: log?,
+            environment,
+        })
+    }
+
+    /// What must hold between values.
+    fn relations(&mut self, config: &Config) {
+        let insecure = self.switch("insecure");
+        if config.api_tls.is_none() && !config.grpc_listen.ip().is_loopback() && !insecure {
+            self.problem(
+                "grpc-listen",
+                "would speak plaintext beyond this machine: give --tls-cert and --tls-key, listen on \
+                 127.0.0.1, or say --insecure",
+            );
+        }
+        if config.peer_tls.is_none() && !config.peer_listen.ip().is_loopback() && !insecure {
+            self.problem(
+                "peer-listen",
+                "would speak plaintext beyond this machine: give --peer-ca, --peer-cert and \
+                 --peer-key, listen on 127.0.0.1, or say --insecure",
+            );
+        }
+        if config.initial_cluster.is_empty() {
+            return;
+        }
+        if !config.initial_cluster.iter().any(|seed| seed.name == config.name) {
+            self.problem(
+                "name",
+                "is not in the initial cluster: each of its replicas has one name",
+            );
+        }
+        if config.initial_cluster.len() > 1 && config.bootstrap_token.is_none() {
+            self.problem(
+                "bootstrap-token-file",
+                "is required with an initial cluster: the same secret for each of its replicas",
+            );
+        }
+    }
+
+    fn seeds(&mut self) -> Vec<Seed> {
+        let mut seeds: Vec<Seed> = Vec::new();
+        for text in self.settings.values("initial-cluster") {
+            match values::named_address(text) {
+                Err(what) => self.problem_with("initial-cluster", text, &what),
+                Ok((name, address)) => {
+                    let taken = |seed: &Seed| seed.name == name || seed.address == address;
+                    if seeds.iter().any(taken) {
+                        self.problem_with("initial-cluster", text, "is there twice");
+                    }
+                    seeds.push(Seed { name, address });
+                }
+            }
+        }
+        seeds
+    }
+
+    fn bootstrap_token(&mut self) -> Option<Secret> {
+        if let Some(token) = self.text("bootstrap-token") {
+            return Some(Secret::new(token));
+        }
+        let path = self.text("bootstrap-token-file")?;
+        match std::fs::read_to_string(&path) {
+            Err(error) => {
+                self.problem_with(
+                    "bootstrap-token-file",
+                    &path,
+                    &format!("cannot be read: {error}"),
+                );
+                None
+            }
+            Ok(token) if token.trim().is_empty() => {
+                self.problem_with("bootstrap-token-file", &path, "is empty");
+                None
+            }
+            Ok(token) => Some(Secret::new(token.trim().to_owned())),
+        }
+    }
+
+    fn peer_tls(&mut self) -> Option<PeerTls> {
+        let given = [self.text("peer-ca"), self.text("peer-cert"), self.text("peer-key")];
+        match given {
+            [Some(ca), Some(cert), Some(key)] => {
+                Some(PeerTls { ca: ca.into(), cert: cert.into(), key: key.into() })
+            }
+            [None, None, None] => None,
+            _ => {
+                self.problem("peer-ca", "goes together with --peer-cert and --peer-key");
+                None
+            }
+        }
+    }
+
+    fn api_tls(&mut self) -> Option<ApiTls> {
+        match (self.text("tls-cert"), self.text("tls-key")) {
+            (Some(cert), Some(key)) => Some(ApiTls { cert: cert.into(), key: key.into() }),
+            (None, None) => None,
+            _ => {
+                self.problem("tls-cert", "goes together with --tls-key");
+                None
+            }
+        }
+    }
+
+    fn timers(&mut self) -> Option<Timers> {
+        let tick = self.read("tick", values::span);
+        let election_ticks = self.parsed("election-ticks");
+        let heartbeat_ticks = self.parsed("heartbeat-ticks");
+        let timers = Timers {
+            tick: tick?,
+            election_ticks: election_ticks?,
+            heartbeat_ticks: heartbeat_ticks?,
+        };
+        if timers.tick.is_zero() {
+            self.problem("tick", "must be longer than nothing");
+        }
+        if timers.heartbeat_ticks == 0 || timers.election_ticks < timers.heartbeat_ticks * 3 {
+            self.problem(
+                "election-ticks",
+                "must be at least three times heartbeat-ticks, that at least 1",
+            );
+        }
+        Some(timers)
+    }
+
+    fn snapshots(&mut self) -> Option<Snapshots> {
+        let (entries, bytes) = (self.parsed("snapshot-entries"), self.parsed("snapshot-bytes"));
+        let snapshots = Snapshots { entries: entries?, bytes: bytes? };
+        if snapshots.entries == 0 || snapshots.bytes == 0 {
+            self.problem("snapshot-entries", "and snapshot-bytes must be at least 1");
+        }
+        Some(snapshots)
+    }
+
+    fn log(&mut self) -> Option<LogOptions> {
+        let format = self.read("log-format", |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("is neither text nor json".to_owned()),
+        });
+        let level =
+            self.read("log-level", |text| match tracing_subscriber::EnvFilter::try_new(text) {
+                Ok(_) => Ok(text.to_owned()),
+                Err(error) => Err(format!("does not choose events: {error}")),
+            });
+        Some(LogOptions { format: format?, level: level? })
+    }
+
+    fn deployment_id(&self) -> Option<String> {
+        self.text("deployment-id").or_else(|| self.pachyderm("CLUSTER_DEPLOYMENT_ID"))
+    }
+
+    fn environment(&mut self) -> PachydermEnvironment {
+        let license_key = self.settings.pachyderm.get("LICENSE_KEY").cloned();
+        let enterprise_secret = self.settings.pachyderm.get("ENTERPRISE_SECRET").cloned();
+        if license_key.is_some() != enterprise_secret.is_some() {
+            self.problems.push(
+                "LICENSE_KEY and ENTERPRISE_SECRET go together: set both variables or none"
+                    .to_owned(),
+            );
+        }
+        PachydermEnvironment { license_key, enterprise_secret }
+    }
+
+    fn pachyderm(&self, name: &str) -> Option<String> {
+        self.settings.pachyderm.get(name).map(|secret| secret.reveal().to_owned())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.settings.values(name).last().filter(|text| !text.is_empty()).cloned()
+    }
+
+    fn required(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name);
+        if text.is_none() {
+            self.problem(name, "is required");
+        }
+        text
+    }
+
+    fn switch(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref() {
+            Some("true") => true,
+            None | Some("false") => false,
+            Some(other) => {
+                let problem = format!("{name} = {other:?}: is neither true nor false");
+                if !self.problems.contains(&problem) {
+                    self.problems.push(problem);
+                }
+                false
+            }
+        }
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        self.read(name, |text| text.parse().map_err(|error: T::Err| format!("is wrong: {error}")))
+    }
+
+    fn read<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name).unwrap_or_default();
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problem_with(name, &text, &what);
+                None
+            }
+        }
+    }
+
+    fn problem(&mut self, name: &str, what: &str) {
+        let line = match self.settings.origin(name) {
+            Origin::Default => format!("{name} {what}"),
+            origin => format!("{name} ({origin}) {what}"),
+        };
+        self.problems.push(line);
+    }
+
+    fn problem_with(&mut self, name: &str, value: &str, what: &str) {
+        let origin = self.settings.origin(name);
+        self.problems.push(format!("{name} = {value:?} ({origin}) {what}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+
+    fn none(_name: &str) -> Option<String> {
+        None
+    }
+
+    fn check(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::check(&Settings::join(&Flags::from_pairs(pairs.iter().copied()), &none))
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_data_folder_and_loopback_are_enough() {
+        let config = check(&[("data", "/d"), ("grpc-listen", "127.0.0.1:1")]).unwrap();
+        assert_eq!(config.peer_listen.to_string(), "127.0.0.1:31659");
+        assert_eq!(config.compat_version.to_string(), "2.11.6");
+        assert!(config.default_license_key);
+    }
+
+    #[test]
+    fn plaintext_beyond_the_machine_needs_a_word() {
+        let error = check(&[("data", "/d")]).unwrap_err().to_string();
+        assert!(error.contains("--insecure"), "{error}");
+        check(&[("data", "/d"), ("insecure", "true")]).unwrap();
+        check(&[("data", "/d"), ("tls-cert", "c"), ("tls-key", "k")]).unwrap();
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let error = check(&[
+            ("grpc-listen", "nowhere"),
+            ("tick", "soon"),
+            ("compat-version", "two"),
+            ("initial-cluster", "a"),
+            ("tls-cert", "c"),
+        ]);
+        let lines = error.unwrap_err().0;
+        for key in ["data", "grpc-listen", "tick", "compat-version", "initial-cluster", "tls-cert"]
+        {
+            assert!(lines.iter().any(|line| line.starts_with(key)), "{key} in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn a_group_needs_this_replica_in_its_list_and_a_shared_secret() {
+        let list = [
+            ("data", "/d"),
+            ("insecure", "true"),
+            ("initial-cluster", "a=h:1"),
+            ("initial-cluster", "b=h:2"),
+        ];
+        let lines = check(&list).unwrap_err().0;
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        let mut whole = list.to_vec();
+        whole.extend([("name", "a"), ("bootstrap-token", "t")]);
+        assert_eq!(check(&whole).unwrap().initial_cluster.len(), 2);
+    }
+
+    #[test]
+    fn flags_go_over_variables_over_the_file_over_defaults() {
+        let file =
+            file("tick = \"1s\"\nname = \"file\"\nlog-level = \"warn\"\nsnapshot-entries = 5\n");
+        let path = file.path().display().to_string();
+        let variable = |name: &str| match name {
+            "MUSTER_CONFIG" => Some(path.clone()),
+            "MUSTER_NAME" | "MUSTER_LOG_LEVEL" => Some("debug".to_owned()),
+            _ => None,
+        };
+        let flags = Flags::from_pairs([("name", "flag"), ("data", "/d"), ("insecure", "true")]);
+        let config = Config::check(&Settings::join(&flags, &variable)).unwrap();
+        assert_eq!(config.name, "flag");
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.timers.tick, Duration::from_secs(1));
+        assert_eq!(config.timers.election_ticks, 10);
+        assert_eq!(config.snapshots.entries, 5);
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_refused_with_the_rest() {
+        let file = file("grpc-lisen = \"1\"\ntick = 5\n");
+        let flags = Flags { file: Some(file.path().display().to_string()), ..Flags::default() };
+        let lines = Config::check(&Settings::join(&flags, &none)).unwrap_err().0;
+        assert!(
+            lines.iter().any(|line| line.contains("grpc-lisen: there is no such")),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().any(|line| line.starts_with("tick = \"5\"")), "{lines:#?}");
+    }
+
+    #[test]
+    fn printing_shows_origins_and_no_secret() {
+        let flags = Flags::from_pairs([("bootstrap-token", "hush"), ("name", "a")]);
+        let variable = |name: &str| (name == "LICENSE_KEY").then(|| "hush".to_owned());
+        let shown = Settings::join(&flags, &variable).print();
+        assert!(shown.contains("name = \"a\"  # flag --name\n"), "{shown}");
+        assert!(shown.contains("tick = \"100ms\"  # default\n"), "{shown}");
+        assert!(shown.contains("# LICENSE_KEY is set"), "{shown}");
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn half_of_the_environment_bootstrap_is_refused_by_both_names() {
+        let variable = |name: &str| (name == "LICENSE_KEY").then(|| "code".to_owned());
+        let flags = Flags::from_pairs([("data", "/d"), ("insecure", "true")]);
+        let error = Config::check(&Settings::join(&flags, &variable)).unwrap_err().to_string();
+        assert!(error.contains("LICENSE_KEY and ENTERPRISE_SECRET"), "{error}");
+    }
+}

@@ -1,0 +1,212 @@
+//! Every setting once: its name, default and meaning. Flags, variables and the file's keys follow.
+
+use clap::{Arg, ArgAction, ArgMatches};
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One value.
+    One,
+    /// Any number of values; separated by commas in a variable.
+    Many,
+    /// On when given.
+    Switch,
+}
+
+/// A setting.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// In kebab case: `--name`, `MUSTER_NAME`, `name = …`.
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    /// What holds when nobody says anything; empty for nothing.
+    pub(super) default: &'static str,
+    pub(super) value_name: &'static str,
+    pub(super) help: &'static str,
+    /// Never shown.
+    pub(super) secret: bool,
+}
+
+const fn one(
+    name: &'static str,
+    value_name: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { name, shape: Shape::One, default, value_name, help, secret: false }
+}
+
+const fn many(name: &'static str, value_name: &'static str, help: &'static str) -> Key {
+    Key { name, shape: Shape::Many, default: "", value_name, help, secret: false }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Key {
+    Key { name, shape: Shape::Switch, default: "false", value_name: "", help, secret: false }
+}
+
+/// All settings, in the order in which `--print-config` shows them.
+pub(super) const KEYS: &[Key] = &[
+    one(
+        "data",
+        "DIR",
+        "",
+        "Folder that holds this replica's log, snapshots and identity; required",
+    ),
+    one("name", "NAME", "", "What this replica is called in the group; alone, `muster` will do"),
+    one("grpc-listen", "ADDRESS", "0.0.0.0:31650", "Where the API listens"),
+    one("ops-listen", "ADDRESS", "0.0.0.0:31656", "Where probes and metrics listen, in plain HTTP"),
+    one(
+        "peer-listen",
+        "ADDRESS",
+        "",
+        "Where other replicas connect [default: 0.0.0.0:31659 in a group, 127.0.0.1:31659 alone]",
+    ),
+    many(
+        "initial-cluster",
+        "NAME=HOST:PORT,…",
+        "The first replicas of the group by name and peer address, this one among them; none: alone",
+    ),
+    one("bootstrap-token-file", "FILE", "", "File with the secret that the first replicas share"),
+    Key {
+        name: "bootstrap-token",
+        shape: Shape::One,
+        default: "",
+        value_name: "TOKEN",
+        help: "The secret that the first replicas share; better given in a file or a variable",
+        secret: true,
+    },
+    one("peer-ca", "FILE", "", "Certificates (PEM) that vouch for other replicas"),
+    one("peer-cert", "FILE", "", "This replica's certificate (PEM) towards other replicas"),
+    one("peer-key", "FILE", "", "The key (PEM) of that certificate"),
+    one("tls-cert", "FILE", "", "Certificate chain (PEM) of the API"),
+    one("tls-key", "FILE", "", "The key (PEM) of that certificate"),
+    switch("insecure", "Allow plaintext beyond this machine"),
+    many("own-address", "ADDRESS", "A further address under which clients reach this server"),
+    many(
+        "license-public-key",
+        "FILE",
+        "A key (PEM) whose signature on activation codes is trusted",
+    ),
+    switch("no-default-license-key", "Trust no activation codes of Pachyderm's own"),
+    one(
+        "deployment-id",
+        "ID",
+        "",
+        "The deployment id that clients see; kept by the group once set",
+    ),
+    one("compat-version", "VERSION", "2.11.6", "The Pachyderm version that clients are told"),
+    one("tick", "SPAN", "100ms", "The beat of the group's timers"),
+    one("election-ticks", "COUNT", "10", "Beats without a leader before an election"),
+    one("heartbeat-ticks", "COUNT", "2", "Beats between two signs of life of the leader"),
+    one("snapshot-entries", "COUNT", "10000", "Write a snapshot after so many log entries"),
+    one("snapshot-bytes", "BYTES", "67108864", "Write a snapshot after so many bytes of log"),
+    one("request-timeout", "SPAN", "30s", "The longest that a request may take"),
+    one("connection-age", "SPAN", "10m", "After about this time clients are asked to connect anew"),
+    one("drain-timeout", "SPAN", "20s", "How long requests may finish after SIGTERM"),
+    one("log-format", "text|json", "text", "How events are written to stderr"),
+    one(
+        "log-level",
+        "FILTER",
+        "info",
+        "Which events: error, warn, info, debug, trace, or by module",
+    ),
+];
+
+/// The settings given as flags, and what else `muster serve` takes.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// By key, in the order given.
+    pub(super) given: Vec<(&'static str, Vec<String>)>,
+    /// The TOML file to read.
+    pub(super) file: Option<String>,
+    /// Only say whether the configuration holds.
+    pub check_config: bool,
+    /// Only show the configuration, each value with its origin.
+    pub print_config: bool,
+}
+
+impl Flags {
+    /// Flags as if given on a command line: each with its key's name and value.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Flags {
+        let mut flags = Flags::default();
+        for (name, value) in pairs {
+            if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+                match flags.given.iter_mut().find(|(given, _)| *given == key.name) {
+                    Some((_, values)) => values.push(value.to_owned()),
+                    None => flags.given.push((key.name, vec![value.to_owned()])),
+                }
+            }
+        }
+        flags
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
+        let mut flags = Flags {
+            file: matches.get_one::<String>("config").cloned(),
+            check_config: matches.get_flag("check-config"),
+            print_config: matches.get_flag("print-config"),
+            ..Flags::default()
+        };
+        for key in KEYS {
+            let values: Vec<String> = match key.shape {
+                Shape::Switch if matches.get_flag(key.name) => vec!["true".to_owned()],
+                Shape::Switch => Vec::new(),
+                Shape::One | Shape::Many => {
+                    matches.get_many::<String>(key.name).unwrap_or_default().cloned().collect()
+                }
+            };
+            if !values.is_empty() {
+                flags.given.push((key.name, values));
+            }
+        }
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Flags::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = KEYS.iter().fold(command, |command, key| command.arg(argument(key)));
+        command
+            .arg(Arg::new("config").long("config").value_name("FILE").help("TOML file of settings"))
+            .arg(
+                Arg::new("check-config")
+                    .long("check-config")
+                    .action(ArgAction::SetTrue)
+                    .help("Say whether the configuration holds, and stop"),
+            )
+            .arg(
+                Arg::new("print-config")
+                    .long("print-config")
+                    .action(ArgAction::SetTrue)
+                    .help("Print every setting with its origin, secrets masked, and stop"),
+            )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Flags::augment_args(command)
+    }
+}
+
+fn argument(key: &'static Key) -> Arg {
+    let argument = Arg::new(key.name).long(key.name);
+    let help = if key.default.is_empty() || key.shape == Shape::Switch {
+        key.help.to_owned()
+    } else {
+        format!("{} [default: {}]", key.help, key.default)
+    };
+    let argument = argument.help(help);
+    match key.shape {
+        Shape::One => argument.value_name(key.value_name).action(ArgAction::Set),
+        Shape::Many => {
+            argument.value_name(key.value_name).action(ArgAction::Append).value_delimiter(',')
+        }
+        Shape::Switch => argument.action(ArgAction::SetTrue),
+    }
+}

@@ -1,0 +1,22 @@
+//! What a replica is told at start: defaults, under a TOML file, under `MUSTER_*` variables, under
+//! flags. [`Flags`] is the flags as given; [`Settings`] joins the four; [`Config`] is what holds, with
+//! everything that is wrong reported at once.
+
+mod check;
+mod keys;
+mod secret;
+mod settings;
+mod values;
+
+pub use check::{
+    ApiTls, CompatVersion, Config, LogFormat, LogOptions, PachydermEnvironment, PeerTls, Seed,
+    Snapshots, Timers,
+};
+pub use keys::Flags;
+pub use secret::Secret;
+pub use settings::{Origin, Settings};
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);

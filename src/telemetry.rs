@@ -1,0 +1,115 @@
+//! Where logs and metrics go: events to stderr, figures to a recorder that `/metrics` prints.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, LogOptions};
+
+/// Histogram bounds for spans of time, in seconds.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Histogram bounds for sizes, in bytes.
+const BYTES: [f64; 8] =
+    [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+/// Histogram bounds for how many things went together.
+const COUNTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+
+/// Why logs or metrics cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The process already sends its events somewhere.
+    #[error("the log cannot be set up: {0}")]
+    Log(String),
+    /// The process already has a recorder.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(String),
+}
+
+/// Sends the events of this process to stderr. Once per process.
+pub fn start_log(options: &LogOptions) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&options.level)
+        .map_err(|error| TelemetryError::Log(error.to_string()))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match options.format {
+        LogFormat::Text => log.with_ansi(false).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| TelemetryError::Log(error.to_string()))
+}
+
+/// Records the figures of this process. Once per process.
+pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    let recorder = builder()?.install_recorder().map_err(failed)?;
+    describe();
+    Ok(recorder)
+}
+
+/// Keeps the recorder's memory small for as long as the process lives.
+pub async fn tend_metrics(recorder: PrometheusHandle) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, TelemetryError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+        .and_then(|it| it.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES))
+        .and_then(|it| it.set_buckets_for_metric(Matcher::Suffix("_size".into()), &COUNTS))
+        .map_err(failed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
+fn failed(error: metrics_exporter_prometheus::BuildError) -> TelemetryError {
+    TelemetryError::Metrics(error.to_string())
+}
+
+/// One line for each metric of this crate, as `/metrics` shows it.
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("muster_build_info", "1, with the version of the program");
+    describe_gauge!(
+        "muster_clusters",
+        "Registered clusters, by whether they ever sent a heartbeat"
+    );
+    describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
+    describe_gauge!("muster_license_expiry_timestamp_seconds", "When the license ends, 0 without");
+    describe_gauge!("muster_raft_is_leader", "1 on the leader, 0 elsewhere");
+    describe_gauge!("muster_raft_has_leader", "1 while this replica knows a leader");
+    describe_gauge!("muster_raft_term", "The term of the group");
+    describe_gauge!("muster_raft_commit_index", "The last log position known to be agreed");
+    describe_gauge!("muster_raft_applied_index", "The last log position in the state");
+    describe_gauge!("muster_raft_last_log_index", "The last log position on this replica");
+    describe_gauge!("muster_raft_log_size_bytes", "Bytes of the log on disk");
+    describe_counter!("muster_heartbeats_total", "Heartbeats of members, by what they came to");
+    describe_histogram!("muster_heartbeat_duration_seconds", "From a heartbeat to its answer");
+    describe_histogram!("muster_heartbeat_batch_size", "Heartbeats that went into one log entry");
+    describe_counter!("muster_grpc_requests_total", "Requests, by service, method and code");
+    describe_histogram!("muster_grpc_request_duration_seconds", "From a request to its answer");
+    describe_counter!("muster_rate_limited_total", "Requests refused for want of room, by lane");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_of_time_is_a_histogram_and_never_a_summary() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("muster_heartbeat_duration_seconds").record(0.003);
+            metrics::histogram!("muster_heartbeat_batch_size").record(3.0);
+        });
+        let text = handle.render();
+        assert!(
+            text.contains("muster_heartbeat_duration_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(!text.contains("summary"), "{text}");
+    }
+}
