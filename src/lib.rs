@@ -5,4 +5,5 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod state;
 pub mod telemetry;

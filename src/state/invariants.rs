@@ -1,0 +1,53 @@
+//! What must always be true of a state. A replica that finds one broken stops.
+
+use crate::state::{State, limits};
+
+/// The name of the first broken invariant, or none.
+///
+/// - `FLEET-1`: an id is 1 to 4096 bytes without control characters, and an address is not empty.
+/// - `FLEET-2`: no more clusters than a group can hold.
+/// - `FLEET-3`: nothing happened to a cluster after now, nor a heartbeat before its registration.
+/// - `LICENSE-1`: a license has a code and an expiry.
+/// - `ENTERPRISE-1`: the own record names an id.
+/// - `ANSWERS-1`: each remembered answer is found by its key, and they are within their bound.
+/// - `ANSWERS-2`: answers are kept in the order in which they were given.
+pub fn first_broken(state: &State) -> Option<&'static str> {
+    let now = state.time();
+    for (id, cluster) in state.fleet().iter() {
+        if id.is_empty()
+            || cluster.address.is_empty()
+            || limits::check_text("id", id, limits::TEXT_BYTES_MAX).is_err()
+        {
+            return Some("FLEET-1");
+        }
+        let is_beat_early =
+            cluster.last_heartbeat.0 != 0 && cluster.last_heartbeat < cluster.created_at;
+        if cluster.created_at > now || cluster.last_heartbeat > now || is_beat_early {
+            return Some("FLEET-3");
+        }
+    }
+    if state.fleet().len() > limits::CLUSTERS_MAX {
+        return Some("FLEET-2");
+    }
+    if let Some(license) = state.licensing().record()
+        && (license.activation_code.is_empty() || license.expires.is_none())
+    {
+        return Some("LICENSE-1");
+    }
+    if let Some(membership) = state.enterprise().membership()
+        && membership.id.is_empty()
+    {
+        return Some("ENTERPRISE-1");
+    }
+    if !state.answers.is_consistent() || state.answers.len() > limits::ANSWERS_MAX {
+        return Some("ANSWERS-1");
+    }
+    let mut last = None;
+    for (_, answer) in state.answers.iter() {
+        if Some(answer.at) < last || answer.at > now {
+            return Some("ANSWERS-2");
+        }
+        last = Some(answer.at);
+    }
+    None
+}

@@ -1,0 +1,102 @@
+//! The license of the fleet: stored, replaced, removed, and whether it is in force.
+
+use std::sync::Arc;
+
+use muster_proto::muster::log::v1::{
+    ActivateLicense, License, LicenseActivated, LicenseState, Rejection, RejectionKind,
+};
+
+use crate::state::enterprise::Enterprise;
+use crate::state::time::LogTime;
+use crate::state::{limits, rejection};
+
+/// The license record, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Licensing {
+    record: Option<Arc<License>>,
+}
+
+impl Licensing {
+    /// The stored license, whatever its expiry.
+    pub fn record(&self) -> Option<&Arc<License>> {
+        self.record.as_ref()
+    }
+
+    /// NONE, ACTIVE or EXPIRED at `now`.
+    pub fn state(&self, now: LogTime) -> LicenseState {
+        match &self.record {
+            None => LicenseState::None,
+            Some(license) if is_expired(license, now) => LicenseState::Expired,
+            Some(_) => LicenseState::Active,
+        }
+    }
+
+    /// Says no unless the license is in force at `now`.
+    pub(super) fn require_active(&self, now: LogTime) -> Result<&Arc<License>, Rejection> {
+        match &self.record {
+            Some(license) if !is_expired(license, now) => Ok(license),
+            _ => Err(Rejection {
+                license_state: self.state(now).into(),
+                ..rejection::plain(RejectionKind::LicenseNotActive)
+            }),
+        }
+    }
+
+    pub(super) fn set(&mut self, license: Arc<License>) {
+        self.record = Some(license);
+    }
+
+    pub(super) fn remove(&mut self) {
+        self.record = None;
+    }
+}
+
+/// Stores a license. The server's own gate follows at once, not at its next heartbeat (D-14).
+pub(super) fn activate(
+    licensing: &mut Licensing,
+    enterprise: &mut Enterprise,
+    command: &ActivateLicense,
+) -> Result<LicenseActivated, Rejection> {
+    let license = Arc::new(checked(command.license.as_ref())?);
+
+    enterprise.follow(&license);
+    let expires = license.expires;
+    licensing.set(license);
+    Ok(LicenseActivated { expires })
+}
+
+/// A license that is complete and within its limits.
+pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
+    let incomplete = |part| rejection::about(RejectionKind::CommandIncomplete, part);
+    let license = license.ok_or_else(|| incomplete("license"))?;
+    let expires = license.expires.ok_or_else(|| incomplete("expires"))?;
+    if !(0..1_000_000_000).contains(&expires.nanos) {
+        return Err(incomplete("expires"));
+    }
+    if license.activation_code.is_empty() {
+        return Err(rejection::about(
+            RejectionKind::FieldEmpty,
+            "activation_code",
+        ));
+    }
+    // A code may be wrapped into lines, so only its length is checked.
+    if license.activation_code.len() > limits::ACTIVATION_CODE_BYTES_MAX {
+        return Err(Rejection {
+            subject: "activation_code".to_owned(),
+            ..rejection::bound(
+                RejectionKind::FieldTooLong,
+                u64::try_from(limits::ACTIVATION_CODE_BYTES_MAX).unwrap_or(u64::MAX),
+            )
+        });
+    }
+    limits::check_text("customer", &license.customer, limits::CLAIM_BYTES_MAX)?;
+    Ok(license.clone())
+}
+
+/// Whether `now` is strictly later than the license's expiry.
+pub(super) fn is_expired(license: &License, now: LogTime) -> bool {
+    license
+        .expires
+        .as_ref()
+        .is_none_or(|expires| now.is_after(expires))
+}

@@ -1,0 +1,90 @@
+//! Every bound of the state in one place, each with its reason.
+
+use muster_proto::muster::log::v1::{Rejection, RejectionKind};
+
+use crate::state::rejection;
+
+/// Registered clusters: the design point of one million, with a little room above it.
+pub const CLUSTERS_MAX: usize = 1 << 20;
+
+/// Bytes of a cluster's id, addresses, deployment id and client id: what upstream's columns hold.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Bytes of a reported version: upstream's column holds 64; distributions append more.
+pub const VERSION_BYTES_MAX: usize = 256;
+
+/// Bytes of a cluster secret that a user chose. Only its digest is stored, so the bound is the
+/// reader's patience, not memory.
+pub const SECRET_BYTES_MAX: usize = 4096;
+
+/// Bytes of an activation code: a genuine one has about 2 KiB, and it travels in every heartbeat's
+/// answer.
+pub const ACTIVATION_CODE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a claim that the server keeps beside the code.
+pub const CLAIM_BYTES_MAX: usize = 4096;
+
+/// Bytes of a client's own request id.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Remembered answers: at a thousand named requests a second every client has ten seconds to ask
+/// again; a retry comes sooner. Answers are small, so this holds a few MiB.
+pub const ANSWERS_MAX: usize = 10_000;
+
+/// How long an answer is remembered: longer than any client keeps asking.
+pub const ANSWER_SECONDS_MAX: u64 = 24 * 60 * 60;
+
+/// How long a replaced cluster secret still serves when the new one is not used: a week lets an
+/// operator bring the new secret to the member. Changing the secret twice ends it at once.
+pub const PREVIOUS_SECRET_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// Heartbeats in one command: bounds the time that one entry takes.
+pub const BEATS_MAX: usize = 4096;
+
+/// Bytes of one snapshot record are kept below 1 MiB; a record is closed at this size, and no single
+/// part of one is larger than 128 KiB.
+pub const RECORD_BYTES_AIM: usize = 256 * 1024;
+
+/// Checks a text that a caller gave: its length in bytes, and that it has no control characters,
+/// which would forge lines in logs and terminals. An empty text passes.
+///
+/// # Errors
+///
+/// A rejection that names `field`.
+pub fn check_text(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Rejection> {
+    if text.len() > bytes_max {
+        return Err(Rejection {
+            limit: u64::try_from(bytes_max).unwrap_or(u64::MAX),
+            ..rejection::about(RejectionKind::FieldTooLong, field)
+        });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(rejection::about(
+            RejectionKind::FieldHasControlCharacters,
+            field,
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_at_its_limit_passes_and_one_byte_more_does_not() {
+        assert!(check_text("id", &"x".repeat(8), 8).is_ok());
+        let refused = check_text("id", &"x".repeat(9), 8).unwrap_err();
+        assert_eq!(refused.kind(), RejectionKind::FieldTooLong);
+        assert_eq!((refused.subject.as_str(), refused.limit), ("id", 8));
+    }
+
+    #[test]
+    fn control_characters_are_refused_wherever_unicode_has_them() {
+        for text in ["a\nb", "\u{0}", "x\u{7f}", "\u{85}"] {
+            let refused = check_text("id", text, 99).unwrap_err();
+            assert_eq!(refused.kind(), RejectionKind::FieldHasControlCharacters);
+        }
+        assert!(check_text("id", "Zürich'; DROP TABLE 集群", 99).is_ok());
+    }
+}

@@ -1,0 +1,191 @@
+//! The replicated state: pure and deterministic. No IO, no clock, no chance, no async, no logging.
+//!
+//! [`State::apply`] takes one committed command and answers it; everything else reads. Commands,
+//! replies and records are the messages of `muster.log.v1`. A rule is one function in the file of its
+//! noun: first the checks, a blank line, then the changes, which cannot fail.
+
+pub mod access;
+pub mod config;
+pub mod enterprise;
+pub mod fleet;
+pub mod invariants;
+pub mod license;
+pub mod limits;
+pub mod rejection;
+pub mod requests;
+pub mod secret;
+pub mod snapshot;
+#[cfg(test)]
+mod tests;
+pub mod time;
+
+use muster_proto::muster::log::v1::{
+    Command, Done, LicenseState, Rejection, RejectionKind, Reply, command, reply,
+};
+
+pub use self::time::LogTime;
+
+use self::config::Server;
+use self::enterprise::Enterprise;
+use self::fleet::Fleet;
+use self::license::Licensing;
+use self::requests::{Answers, Named};
+
+/// Everything that the group agrees on. Cloning it is O(1): the clone is a consistent view.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    index: u64,
+    time: LogTime,
+    licensing: Licensing,
+    fleet: Fleet,
+    enterprise: Enterprise,
+    server: Server,
+    answers: Answers,
+}
+
+impl State {
+    /// Applies the committed command at position `index` of the log, stamped `time` by the leader.
+    ///
+    /// The same commands in the same order give the same state and the same replies on every
+    /// replica. Time never runs back: a command stamped earlier than the last counts as the last.
+    pub fn apply(&mut self, command: &Command, index: u64, time: LogTime) -> Reply {
+        self.index = index;
+        self.time = self.time.max(time);
+        match self.answer(command) {
+            Ok(kind) => Reply { kind: Some(kind) },
+            Err(rejection) => Reply {
+                kind: Some(reply::Kind::Rejected(rejection)),
+            },
+        }
+    }
+
+    fn answer(&mut self, command: &Command) -> Result<reply::Kind, Rejection> {
+        let kind = command
+            .kind
+            .as_ref()
+            .ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete))?;
+        self.require(command.caller.as_ref(), access::need(kind))?;
+        let Some(named) = Named::of(command)? else {
+            return self.perform(kind);
+        };
+        if let Some(answer) = self.answers.find(named)? {
+            let (given, at) = (answer.reply.kind.clone(), answer.at);
+            self.repeat(kind, at);
+            return given.ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete));
+        }
+        let done = self.perform(kind)?;
+        let reply = Reply { kind: Some(done.clone()) };
+        self.answers.remember(named, &reply, self.time);
+        Ok(done)
+    }
+
+    fn perform(&mut self, kind: &command::Kind) -> Result<reply::Kind, Rejection> {
+        use command::Kind;
+        let now = self.time;
+        let done = |()| reply::Kind::Done(Done {});
+        match kind {
+            Kind::ActivateLicense(it) => {
+                license::activate(&mut self.licensing, &mut self.enterprise, it)
+                    .map(reply::Kind::LicenseActivated)
+            }
+            Kind::RemoveLicenseAndClusters(_) => {
+                self.licensing.remove();
+                self.fleet.clear();
+                Ok(done(()))
+            }
+            Kind::AddCluster(it) => {
+                fleet::add(&mut self.fleet, &self.licensing, &self.enterprise, now, it).map(done)
+            }
+            Kind::UpdateCluster(it) => fleet::update(&mut self.fleet, now, it).map(done),
+            Kind::DeleteCluster(it) => {
+                fleet::delete(&mut self.fleet, it);
+                Ok(done(()))
+            }
+            Kind::RecordHeartbeats(it) => {
+                fleet::record_heartbeats(&mut self.fleet, &self.licensing, now, it)
+                    .map(reply::Kind::HeartbeatsRecorded)
+            }
+            Kind::ActivateEnterprise(it) => enterprise::activate(
+                &mut self.enterprise,
+                &mut self.fleet,
+                &self.licensing,
+                now,
+                it,
+            )
+            .map(done),
+            Kind::HeartbeatEnterprise(it) => enterprise::heartbeat(
+                &mut self.enterprise,
+                &mut self.fleet,
+                &self.licensing,
+                now,
+                it,
+            )
+            .map(reply::Kind::EnterpriseState),
+            Kind::DeactivateEnterprise(_) => {
+                self.enterprise.remove();
+                Ok(done(()))
+            }
+            Kind::BootstrapEnterprise(it) => enterprise::bootstrap(
+                &mut self.enterprise,
+                &mut self.fleet,
+                &mut self.licensing,
+                now,
+                it,
+            )
+            .map(done),
+            Kind::ConfigureServer(it) => {
+                config::configure(&mut self.server, it).map(reply::Kind::ServerConfigured)
+            }
+        }
+    }
+
+    /// What a repeated request still has to change: a secret that the server draws anew for each
+    /// try must be the one that serves.
+    fn repeat(&mut self, kind: &command::Kind, first: LogTime) {
+        if let command::Kind::AddCluster(add) = kind
+            && add.secret_generated
+        {
+            fleet::renew_secret(&mut self.fleet, self.time, first, add);
+        }
+    }
+
+    /// Position of the last command in the log.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Log time of the last command.
+    pub fn time(&self) -> LogTime {
+        self.time
+    }
+
+    /// The license of the fleet.
+    pub fn licensing(&self) -> &Licensing {
+        &self.licensing
+    }
+
+    /// NONE, ACTIVE or EXPIRED at `now`, or at the last command's time if that is later.
+    pub fn license_state(&self, now: LogTime) -> LicenseState {
+        self.licensing.state(now.max(self.time))
+    }
+
+    /// The registered clusters.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The server as a member of itself.
+    pub fn enterprise(&self) -> &Enterprise {
+        &self.enterprise
+    }
+
+    /// The state of the server's own gate at `now`, or at the last command's time if that is later.
+    pub fn enterprise_state(&self, now: LogTime) -> LicenseState {
+        self.enterprise.state(now.max(self.time))
+    }
+
+    /// What the server says of itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}

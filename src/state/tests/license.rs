@@ -1,0 +1,76 @@
+use expect_test::expect;
+
+use super::check;
+
+#[test]
+fn a_license_is_active_until_its_expiry_and_expired_just_after() {
+    check(
+        "show
+         activate code=code-1 expires=100
+         at=100 show
+         at=101 show",
+        &expect![[r#"
+            license=NONE gate=NONE
+            activated until=100
+            license=ACTIVE gate=NONE
+            license=EXPIRED gate=NONE
+        "#]],
+    );
+}
+
+#[test]
+fn another_activation_replaces_the_license_even_by_an_expired_one() {
+    check(
+        "at=10 activate code=code-1 expires=100
+         add c1 grpc://c1:1650 secret=s
+         activate code=code-2 expires=5
+         show
+         beat c1/s version=2.11.6",
+        &expect![[r#"
+            activated until=100
+            done
+            activated until=5
+            license=EXPIRED gate=NONE
+              c1 at grpc://c1:1650 for "" deployment="" version=unknown auth=false client="" created=10 beat=0
+            RECORDED license=Some("code-2")
+        "#]],
+    );
+}
+
+#[test]
+fn removing_all_takes_license_and_clusters_and_leaves_the_own_record() {
+    check(
+        "activate code=code-1 expires=100
+         add localhost grpc://localhost:1653 es secret=s
+         activate-self localhost/s
+         remove-all
+         show
+         remove-all
+         activate code=code-1 expires=100
+         show",
+        &expect![[r#"
+            activated until=100
+            done
+            done
+            done
+            license=NONE gate=ACTIVE
+            done
+            activated until=100
+            license=ACTIVE gate=ACTIVE
+        "#]],
+    );
+}
+
+#[test]
+fn a_license_without_its_parts_is_refused() {
+    check(
+        "activate code=code-1
+         activate expires=100
+         show",
+        &expect![[r#"
+            no: COMMAND_INCOMPLETE expires
+            no: FIELD_EMPTY activation_code
+            license=NONE gate=NONE
+        "#]],
+    );
+}

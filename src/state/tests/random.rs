@@ -1,0 +1,150 @@
+//! Seeded command sequences: whatever comes, the invariants hold and replicas agree.
+
+use muster_proto::muster::log::v1::{Command, command::Kind};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::super::State;
+use super::{World, command};
+
+const SEEDS: u64 = 20;
+const LINES: usize = 400;
+
+/// One script line from few ids, secrets and names, so that they meet.
+fn line(dice: &mut StdRng) -> String {
+    let id = format!("c{}", dice.random_range(0..6));
+    let secret = format!("s{}", dice.random_range(0..3));
+    let expires = dice.random_range(0..4_000);
+    let max = dice.random_range(0..8);
+    let request = match dice.random_range(0..3) {
+        0 => format!("request=r{}", dice.random_range(0..9)),
+        _ => String::new(),
+    };
+    let verbs = [
+        format!("activate code=k{expires} expires={expires} {request}"),
+        format!("activate code=k expires=4000 max={max} {request}"),
+        format!("add {id} grpc://{id}:1650 secret={secret} {request}"),
+        format!("add {id} grpc://{id}:1650 generated secret={secret} {request}"),
+        format!("add {id} {request}"),
+        format!("update {id} secret={secret} address=x {request}"),
+        format!("update {id} {request}"),
+        format!("delete {id} {request}"),
+        format!("beat {id}/{secret} c1/s1 c2/s0 version={max}"),
+        format!("beat {id}/{secret}"),
+        format!("activate-self {id}/{secret} {request}"),
+        format!("beat-self {request}"),
+        format!("bootstrap {id} grpc://x code=k expires={expires} secret={secret} as=internal"),
+        format!("configure id={id} deployment={secret} as=internal"),
+    ];
+    match dice.random_range(0..60) {
+        0 => format!("remove-all {request}"),
+        1 => format!("deactivate-self {request}"),
+        _ => verbs.choose(dice).unwrap().clone(),
+    }
+}
+
+fn script(seed: u64) -> Vec<(u64, Command)> {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut now = 0;
+    (0..LINES)
+        .map(|_| {
+            now += dice.random_range(0..20);
+            (now, command(&line(&mut dice)))
+        })
+        .collect()
+}
+
+/// The invariants are checked by [`World::apply`] after every command.
+fn play(world: &mut World, script: &[(u64, Command)]) {
+    for (now, command) in script {
+        world.now = *now;
+        world.apply(command);
+    }
+}
+
+#[test]
+fn invariants_hold_after_any_commands() {
+    for seed in 0..SEEDS {
+        play(&mut World::default(), &script(seed));
+    }
+}
+
+#[test]
+fn replicas_agree_whatever_their_snapshots_and_batches() {
+    for seed in 0..SEEDS {
+        let script = script(seed);
+        let mut straight = World::default();
+        play(&mut straight, &script);
+
+        let mut dice = StdRng::seed_from_u64(!seed);
+        let mut broken = World::default();
+        let mut rest = script.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(dice.random_range(1..=rest.len().min(50)));
+            play(&mut broken, batch);
+            // A view is held while the next batch is applied, as when a snapshot is written.
+            let view = broken.state.clone();
+            broken.state = State::from_records(view.records()).unwrap();
+            rest = after;
+        }
+        assert_eq!(
+            straight.state.digest(),
+            broken.state.digest(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_held_view_does_not_change() {
+    let script = script(7);
+    let (before, after) = script.split_at(LINES / 2);
+    let mut world = World::default();
+    play(&mut world, before);
+    let view = world.state.clone();
+    let digest = view.digest();
+    play(&mut world, after);
+    assert_eq!(view.digest(), digest);
+    assert_ne!(world.state.digest(), digest);
+}
+
+#[test]
+fn heartbeats_split_over_commands_come_to_the_same() {
+    let mut together = World::default();
+    let mut apart = World::default();
+    for world in [&mut together, &mut apart] {
+        world.tell("activate code=a expires=100");
+        world.tell("add c1 grpc://c1:1650 secret=s");
+        world.tell("add c2 grpc://c2:1650 secret=s");
+    }
+    together.tell("at=9 beat c1/s c2/s c1/x version=2");
+    for line in [
+        "at=9 beat c1/s version=2",
+        "beat c2/s version=2",
+        "beat c1/x version=2",
+    ] {
+        apart.tell(line);
+    }
+    let fleet = |world: &World| -> Vec<_> {
+        let clusters = world.state.fleet().iter();
+        clusters
+            .map(|(id, it)| (id.to_owned(), it.clone()))
+            .collect()
+    };
+    assert_eq!(fleet(&together), fleet(&apart));
+}
+
+#[test]
+fn most_random_commands_do_something() {
+    let mut world = World::default();
+    let mut done = 0;
+    for (now, command) in script(3) {
+        world.now = now;
+        let is_beat = matches!(command.kind, Some(Kind::RecordHeartbeats(_)));
+        if !super::shown(&world.apply(&command)).starts_with("no:") && !is_beat {
+            done += 1;
+        }
+    }
+    assert!(done > LINES / 4, "{done}");
+}
