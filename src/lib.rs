@@ -4,6 +4,7 @@ pub mod address;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dial;
 pub mod entropy;
 pub mod state;
 pub mod telemetry;

@@ -2,17 +2,21 @@
 
 mod completion;
 mod environment;
+mod go;
 pub mod output;
 mod pachctl;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use tokio::time::Instant;
 
 use environment::Environment;
 use output::{Exit, Failure};
-use pachctl::contexts;
+use pachctl::connect::Invocation;
+use pachctl::{contexts, enterprise, license, version};
 
 /// An enterprise server for fleets of Pachyderm clusters, and its command line.
 #[derive(Debug, Parser)]
@@ -33,13 +37,23 @@ struct Global {
     /// No colours (Muster prints none).
     #[arg(long, global = true, hide = true)]
     no_color: bool,
+    /// How long connecting and all calls may take together, such as `10s` (0: no limit).
+    #[arg(long, global = true, value_name = "DURATION", value_parser = go::parse_duration)]
+    rpc_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// The license of the fleet, and the clusters registered under it.
+    #[command(subcommand)]
+    License(license::License),
+    /// A cluster's tie to the enterprise server.
+    #[command(subcommand)]
+    Enterprise(enterprise::Enterprise),
     /// Contexts: which servers there are, and which one commands talk to.
     #[command(subcommand)]
     Config(contexts::Config),
+    Version(version::Show),
     /// Print a script that completes Muster's commands in a shell.
     Completion(completion::Completion),
 }
@@ -54,11 +68,28 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let environment = Environment::of_process();
+    let limit = cli.global.rpc_timeout.filter(|limit| !limit.is_zero());
+    let invocation = Invocation {
+        environment: Environment::of_process(),
+        deadline: limit.map(|limit| Instant::now() + limit),
+        verbose: cli.global.verbose,
+    };
     match cli.noun {
-        Noun::Config(command) => contexts::run(command, &environment),
+        Noun::License(command) => block_on(license::run(command, &invocation)),
+        Noun::Enterprise(command) => block_on(enterprise::run(command, &invocation)),
+        Noun::Config(command) => block_on(contexts::run(command, &invocation)),
+        Noun::Version(command) => block_on(version::run(command, invocation)),
         Noun::Completion(command) => completion::run(&command),
     }
+}
+
+/// Runs a client's command on a small runtime of its own.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start").because(&error).exit(Exit::Internal))?
+        .block_on(command)
 }
 
 /// The nouns whose every failure ends with 1, because pachctl's do.

@@ -69,6 +69,13 @@ impl Failure {
         self
     }
 
+    /// Puts the failure into a larger one of pachctl's form: `outer: inner`.
+    #[must_use]
+    pub fn within(mut self, outer: &str) -> Self {
+        self.what = format!("{outer}: {}", self.what);
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
@@ -88,6 +95,11 @@ impl Failure {
     pub fn exit_code(mut self, code: u8) -> Self {
         self.exit = code;
         self
+    }
+
+    /// What could not be done, without causes and hint.
+    pub fn text(&self) -> &str {
+        self.what.trim()
     }
 
     /// The text for standard error. pachctl's form gets its hint only where a person looks on.

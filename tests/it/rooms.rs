@@ -5,21 +5,37 @@ use std::path::{Path, PathBuf};
 
 /// Each room of `src/` with the rooms it may name through `crate::`.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("address", &[]),
+    ("dial", &["address"]),
     ("state", &[]),
     ("activation", &[]),
     ("clock", &[]),
     ("entropy", &[]),
     ("telemetry", &[]),
     ("actors", &["activation", "clock", "entropy", "state"]),
-    ("api", &["activation", "actors", "clock", "entropy", "state"]),
+    ("api", &["activation", "actors", "address", "clock", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),
     ("config", &["activation", "actors", "api", "ops", "telemetry"]),
-    ("agent", &["activation", "api", "clock", "entropy", "telemetry"]),
+    ("agent", &["activation", "address", "api", "clock", "dial", "entropy", "telemetry"]),
     (
         "serve",
         &["activation", "actors", "api", "clock", "config", "entropy", "ops", "state", "telemetry"],
     ),
-    ("cli", &["activation", "agent", "clock", "config", "entropy", "serve", "state", "telemetry"]),
+    (
+        "cli",
+        &[
+            "activation",
+            "address",
+            "agent",
+            "clock",
+            "config",
+            "dial",
+            "entropy",
+            "serve",
+            "state",
+            "telemetry",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

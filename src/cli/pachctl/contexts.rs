@@ -1,12 +1,16 @@
 //! `muster config …`: the contexts of pachctl's config file.
 
 use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use muster_proto::enterprise_v2::{GetStateRequest, State};
 
 use super::config::{ConfigError, ConfigFile, Which};
+use super::connect::{Invocation, Server, within};
 use super::context::{Context, canonical_key};
 use super::document::Node;
+use super::failures::raw;
 use crate::address::Address;
 use crate::cli::environment::Environment;
 use crate::cli::output::{self, Failure};
@@ -161,8 +165,8 @@ fn no_context(file: &ConfigFile, name: &str) -> Failure {
     if known.is_empty() { failure } else { failure.hint(format!("one of: {}", known.join(", "))) }
 }
 
-/// Runs everything but `config list context`, which may have to connect.
-pub(crate) fn run(command: Config, environment: &Environment) -> Result<(), Failure> {
+pub(crate) async fn run(command: Config, invocation: &Invocation) -> Result<(), Failure> {
+    let environment = &invocation.environment;
     let mut file = ConfigFile::load(environment)?;
     match command {
         Config::Get(get) => print(get, &file, environment),
@@ -184,7 +188,11 @@ pub(crate) fn run(command: Config, environment: &Environment) -> Result<(), Fail
             Ok(file.save()?)
         }
         Config::List(List::Context(_)) => {
-            output::data(&list(&file, file.active_enterprise_context()))
+            let table = match file.active_enterprise_context() {
+                Some(enterprise) => list(&file, Some(enterprise)),
+                None => list(&file, deduce_enterprise(&file, invocation).await?.as_deref()),
+            };
+            output::data(&table)
         }
         Config::ImportKube(import) => Err(refuse_import(&import)),
     }
@@ -316,6 +324,33 @@ fn update(
     }
     file.set_context(&name, &context);
     Ok(())
+}
+
+/// Which context is the enterprise context when the file names none: the active one, if its
+/// server is licensed. Not to reach it is no failure.
+async fn deduce_enterprise(
+    file: &ConfigFile,
+    invocation: &Invocation,
+) -> Result<Option<String>, Failure> {
+    let asked = async {
+        let server = Server::open(invocation, Which::Enterprise).await?;
+        let mut client = server.enterprise();
+        let state = server.call(client.get_state(GetStateRequest {}));
+        within(Duration::from_secs(1), state).await.map_err(|status| raw(&status))
+    };
+    match asked.await {
+        Ok(answer) if answer.state() == State::Active => {
+            Ok(file.active_context().map(str::to_owned))
+        }
+        Ok(_) => Ok(None),
+        Err(failure) => {
+            output::data(&format!(
+                "Unable to connect with server to deduce enterprise context: {}\n",
+                failure.text()
+            ))?;
+            Ok(None)
+        }
+    }
 }
 
 /// The table of all contexts; `enterprise` is the one to mark with `E`.

@@ -1,7 +1,14 @@
 //! The families of commands that Muster shares with pachctl, word for word: `license`,
 //! `enterprise`, `config` and `version`, and the config file that both read.
 
-pub(crate) mod config;
+mod config;
+pub(crate) mod connect;
 mod context;
 pub(crate) mod contexts;
 mod document;
+pub(crate) mod enterprise;
+mod failures;
+pub(crate) mod license;
+pub(crate) mod version;
+
+pub(crate) use config::Which;

@@ -1,0 +1,470 @@
+//! The connection that a command works with, opened as pachctl opens it: choose the context, dial,
+//! ask the server who it is.
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use muster_proto::admin_v2::api_client::ApiClient as AdminClient;
+use muster_proto::admin_v2::{ClusterInfo, InspectClusterRequest};
+use muster_proto::enterprise_v2::api_client::ApiClient as EnterpriseClient;
+use muster_proto::license_v2::api_client::ApiClient as LicenseClient;
+use muster_proto::muster::v1::fleet_client::FleetClient;
+use muster_proto::muster::v1::replica_client::ReplicaClient;
+use muster_proto::pfs_v2::Project;
+use muster_proto::versionpb_v2::api_client::ApiClient as VersionClient;
+use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::config::{ConfigFile, Named, Which};
+use super::context::Context;
+use super::version::compatible_version;
+use crate::address::Address;
+use crate::cli::environment::Environment;
+use crate::cli::go;
+use crate::cli::output::{self, Failure};
+use crate::dial::{self, DIAL_LIMIT, DialError, MESSAGE_BYTES_MAX, Roots};
+
+/// One run of the command line: its surroundings and its time limit.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) environment: Environment,
+    /// When dialling and all calls together must have ended.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) verbose: bool,
+}
+
+/// Where a context points.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) roots: Roots,
+}
+
+/// A server that has said who it is.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: Address,
+    pub(crate) context: Named,
+    pub(crate) info: ClusterInfo,
+    channel: Channel,
+    caller: Caller,
+}
+
+/// Puts the token and the remaining time on every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    token: Option<MetadataValue<Ascii>>,
+    deadline: Option<Instant>,
+}
+
+impl Interceptor for Caller {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authn-token", token.clone());
+        }
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        Ok(request)
+    }
+}
+
+/// The channel of a client that speaks for the caller.
+pub(crate) type Authorized = InterceptedService<Channel, Caller>;
+
+impl Server {
+    /// Opens the connection of `which` context and does all that pachctl does before a call.
+    ///
+    /// # Errors
+    /// In pachctl's words, without the `could not connect` in front that most commands put there:
+    /// see [`Server::open`].
+    pub(crate) async fn open_bare(invocation: &Invocation, which: Which) -> Result<Self, Failure> {
+        Server::open_with(invocation, which, |failure| failure).await
+    }
+
+    /// As [`Server::open_bare`], with the words that most commands put before a failure.
+    pub(crate) async fn open(invocation: &Invocation, which: Which) -> Result<Self, Failure> {
+        Server::open_with(invocation, which, |failure| failure.within("could not connect")).await
+    }
+
+    async fn open_with(
+        invocation: &Invocation,
+        which: Which,
+        wrap: impl Fn(Failure) -> Failure,
+    ) -> Result<Self, Failure> {
+        let file = ConfigFile::load(&invocation.environment)?;
+        file.choose(Which::Active, &invocation.environment)?;
+        let context = file.choose(which, &invocation.environment)?;
+        let target = target(&context, &invocation.environment)?;
+        let limit = invocation.deadline.map_or(DIAL_LIMIT, |deadline| {
+            deadline.saturating_duration_since(Instant::now()).min(DIAL_LIMIT)
+        });
+        let channel = dial::connect(&target.address, &target.roots, limit, patience())
+            .await
+            .map_err(|error| wrap(no_connection(&error, &target.address)))?;
+        if invocation.verbose {
+            output::note(&format!("connected to {} (context {})", target.address, context.name));
+        }
+        let token = match context.context.session_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| {
+                Failure::pachctl(format!(
+                    "the session_token of context {} is unusable",
+                    context.name
+                ))
+                .hint("it may only hold visible ASCII characters")
+            })?),
+        };
+        let caller = Caller { token, deadline: invocation.deadline };
+        let mut server = Server {
+            address: target.address,
+            context,
+            info: ClusterInfo::default(),
+            channel,
+            caller,
+        };
+        server.info = server.introduce(which).await.map_err(wrap)?;
+        server.heed(&invocation.environment);
+        server.remember_deployment(&invocation.environment)?;
+        if which == Which::Enterprise {
+            output::note(&format!("Using enterprise context: {}", server.context.name));
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn license(&self) -> LicenseClient<Authorized> {
+        LicenseClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn enterprise(&self) -> EnterpriseClient<Authorized> {
+        EnterpriseClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<Authorized> {
+        AdminClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Asks for the version without any of the caller's metadata.
+    pub(crate) fn version(&self) -> VersionClient<Channel> {
+        VersionClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn replica(&self) -> ReplicaClient<Authorized> {
+        ReplicaClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn fleet(&self) -> FleetClient<Authorized> {
+        FleetClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Waits for a call no longer than the whole command may take.
+    pub(crate) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        let response = match self.caller.deadline {
+            None => call.await,
+            Some(deadline) => tokio::time::timeout_at(deadline, call)
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded"))),
+        };
+        Ok(response?.into_inner())
+    }
+
+    /// Asks the server who it is; once more without a project where that was what it minded.
+    async fn introduce(&self, which: Which) -> Result<ClusterInfo, Failure> {
+        let project = match which {
+            Which::Active => self.context.context.project.clone(),
+            Which::Enterprise => String::new(),
+        };
+        let mut request = InspectClusterRequest {
+            client_version: Some(compatible_version()),
+            current_project: Some(Project { name: project.clone() }),
+        };
+        let mut answer = self.inspect(request.clone()).await;
+        if let Err(status) = &answer
+            && matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+        {
+            output::note(&format!(
+                "error checking for project {project:?}: failed to inspect cluster: {}; \
+                 retrying without project check",
+                go::rpc_error(status)
+            ));
+            request.current_project = None;
+            answer = self.inspect(request).await;
+        }
+        answer.map_err(|status| {
+            let failure = Failure::pachctl(format!(
+                "could not get cluster ID: failed to inspect cluster: {}",
+                go::rpc_error(&status)
+            ));
+            if status.code() == Code::Unimplemented {
+                return failure.hint("is this the gRPC port of a Pachyderm 2.x server or Muster?");
+            }
+            failure
+        })
+    }
+
+    async fn inspect(&self, request: InspectClusterRequest) -> Result<ClusterInfo, Status> {
+        self.call(self.admin().inspect_cluster(request)).await
+    }
+
+    /// Which deployment the active server is, asked anew as `enterprise register` does.
+    pub(crate) async fn deployment_id(&self) -> Result<String, Status> {
+        let request = InspectClusterRequest {
+            client_version: Some(compatible_version()),
+            current_project: None,
+        };
+        Ok(self.inspect(request).await?.deployment_id)
+    }
+
+    fn heed(&self, environment: &Environment) {
+        if !environment.ignore_version_skew {
+            if self.info.warnings_ok {
+                for warning in &self.info.warnings {
+                    output::note(warning);
+                }
+            } else {
+                output::note(
+                    "WARNING: The pachyderm server you're connected to is too old to validate \
+                     compatibility with this client; please use a client of its own version.",
+                );
+            }
+        }
+        if self.info.paused && !environment.ignore_paused_mode {
+            output::note("The server is paused; most commands will fail until it is unpaused.");
+        }
+    }
+
+    /// Stores which deployment a context belongs to, the first time it is seen. An address from
+    /// the environment says nothing about the context.
+    fn remember_deployment(&self, environment: &Environment) -> Result<(), Failure> {
+        let is_known = !self.context.context.cluster_deployment_id.is_empty();
+        if is_known || self.info.deployment_id.is_empty() || environment.pachd_address.is_some() {
+            return Ok(());
+        }
+        let mut file = ConfigFile::load(environment)?;
+        let Some(mut context) = file.context(&self.context.name) else { return Ok(()) };
+        context.cluster_deployment_id.clone_from(&self.info.deployment_id);
+        file.set_context(&self.context.name, &context);
+        Ok(file.save()?)
+    }
+}
+
+/// Tells a person once why the connection takes so long.
+fn patience() -> impl Fn(&str) {
+    let told = std::cell::Cell::new(false);
+    move |reason| {
+        if !told.replace(true) && io::stderr().is_terminal() {
+            output::note(&format!("waiting for the server: {reason}"));
+        }
+    }
+}
+
+fn no_connection(error: &DialError, address: &Address) -> Failure {
+    let address = address.to_string();
+    let last = error.reason();
+    match error {
+        DialError::TimedOut { .. } => Failure::pachctl(format!(
+            "could not connect to pachd at {address:?}: context deadline exceeded"
+        ))
+        .hint(format!("the last attempt ended with: {last}; is {address} right and running?")),
+        DialError::Untrusted { .. } => {
+            Failure::pachctl(format!("could not connect to pachd at {address:?}: {last}")).hint(
+                "muster config update context NAME --server-cas \
+                 \"$(base64 -w0 ca.pem)\" trusts another certificate authority",
+            )
+        }
+        DialError::Unusable { .. } => {
+            Failure::pachctl(format!("could not connect to pachd at {address:?}: {last}"))
+        }
+    }
+}
+
+/// Where the context points, the environment's word first.
+pub(crate) fn target(named: &Named, environment: &Environment) -> Result<Target, Failure> {
+    if let Some(text) = &environment.pachd_address {
+        let address = parse("could not parse 'PACHD_ADDRESS'", text)?;
+        let roots = match &environment.pach_ca_certs {
+            None => Roots::System,
+            Some(_) if !address.is_secured() => {
+                return Err(Failure::pachctl(
+                    "cannot set 'PACH_CA_CERTS' if 'PACHD_ADDRESS' is not using grpcs",
+                ));
+            }
+            Some(paths) => {
+                output::note(
+                    "WARNING: 'PACH_CA_CERTS' is deprecated; store the certificates as server_cas \
+                     of a context instead.",
+                );
+                Roots::Pem(read_certificates(paths)?)
+            }
+        };
+        return Ok(Target { address, roots });
+    }
+    if environment.pach_ca_certs.is_some() {
+        return Err(Failure::pachctl("cannot set 'PACH_CA_CERTS' without setting 'PACHD_ADDRESS'"));
+    }
+    of_context(named)
+}
+
+fn of_context(Named { name, context }: &Named) -> Result<Target, Failure> {
+    if !context.pachd_address.is_empty() || !context.server_cas.is_empty() {
+        let address =
+            parse("could not parse the active context's pachd address", &context.pachd_address)?;
+        return Ok(Target { roots: roots(context, &address)?, address });
+    }
+    if let Some(port) =
+        context.port_forwarders.get("pachd").and_then(|port| (*port).try_into().ok())
+    {
+        let address = Address::Tcp { host: "localhost".to_owned(), port, secured: false };
+        return Ok(Target { address, roots: Roots::System });
+    }
+    Err(Failure::pachctl(format!(
+        "context {name:?} has no pachd_address, and Muster does not forward Kubernetes ports"
+    ))
+    .hint(format!("muster config update context {name} --pachd-address grpc://HOST:PORT")))
+}
+
+fn roots(context: &Context, address: &Address) -> Result<Roots, Failure> {
+    if context.server_cas.is_empty() {
+        return Ok(Roots::System);
+    }
+    if !address.is_secured() {
+        return Err(Failure::pachctl("must set pachd_address to grpcs://... if server_cas is set"));
+    }
+    let pem = STANDARD.decode(&context.server_cas).map_err(|error| {
+        Failure::pachctl(format!("could not decode server CA certs in config: {error}"))
+    })?;
+    Ok(Roots::Pem(pem))
+}
+
+fn parse(prefix: &str, text: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|error| Failure::pachctl(format!("{prefix}: {error}")))
+}
+
+/// All certificates of the files and folders in a comma-separated list.
+fn read_certificates(paths: &str) -> Result<Vec<u8>, Failure> {
+    let mut pem = Vec::new();
+    for path in paths.split(',').filter(|path| !path.is_empty()) {
+        read_certificates_at(Path::new(path), &mut pem).map_err(|error| {
+            Failure::pachctl(format!("could not read 'PACH_CA_CERTS' at {path:?}: {error}"))
+        })?;
+    }
+    Ok(pem)
+}
+
+fn read_certificates_at(path: &Path, pem: &mut Vec<u8>) -> io::Result<()> {
+    if !path.is_dir() {
+        pem.extend(fs::read(path)?);
+        pem.push(b'\n');
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_file() {
+            pem.extend(fs::read(path)?);
+            pem.push(b'\n');
+        }
+    }
+    Ok(())
+}
+
+/// A limit for a single call that pachctl bounds by itself.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(context: Context, environment: &Environment) -> Result<Target, Failure> {
+        target(&Named { name: "c".to_owned(), context }, environment)
+    }
+
+    fn reason(context: Context, environment: &Environment) -> Failure {
+        of(context, environment).unwrap_err()
+    }
+
+    fn with(address: &str, server_cas: &str) -> Context {
+        Context {
+            pachd_address: address.to_owned(),
+            server_cas: server_cas.to_owned(),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn the_environments_address_wins() {
+        let environment =
+            Environment { pachd_address: Some("e:1".to_owned()), ..Environment::default() };
+        let target = of(with("c:2", ""), &environment).unwrap();
+        assert_eq!(target.address.to_string(), "grpc://e:1");
+    }
+
+    #[test]
+    fn certificates_of_the_environment_need_its_address() {
+        let mut environment =
+            Environment { pach_ca_certs: Some("/no".to_owned()), ..Environment::default() };
+        assert_eq!(
+            reason(with("c:2", ""), &environment),
+            Failure::pachctl("cannot set 'PACH_CA_CERTS' without setting 'PACHD_ADDRESS'")
+        );
+        environment.pachd_address = Some("e:1".to_owned());
+        assert_eq!(
+            reason(with("c:2", ""), &environment),
+            Failure::pachctl("cannot set 'PACH_CA_CERTS' if 'PACHD_ADDRESS' is not using grpcs")
+        );
+    }
+
+    #[test]
+    fn the_contexts_certificates_replace_the_systems_and_need_tls() {
+        let environment = Environment::default();
+        let target = of(with("grpcs://c", "UEVN"), &environment).unwrap();
+        assert_eq!(target.roots, Roots::Pem(b"PEM".to_vec()));
+        assert_eq!(
+            reason(with("c", "UEVN"), &environment),
+            Failure::pachctl("must set pachd_address to grpcs://... if server_cas is set")
+        );
+        assert_eq!(
+            reason(with("", "UEVN"), &environment),
+            Failure::pachctl(
+                "could not parse the active context's pachd address: no pachd address specified"
+            )
+        );
+        assert!(of(with("grpcs://c", "!"), &environment).is_err());
+    }
+
+    #[test]
+    fn a_forwarded_port_is_used_and_none_is_made() {
+        let environment = Environment::default();
+        let mut context = Context::default();
+        assert!(of(context.clone(), &environment).is_err());
+        context.port_forwarders.insert("pachd".to_owned(), 30_650);
+        assert_eq!(
+            of(context, &environment).unwrap().address.to_string(),
+            "grpc://localhost:30650"
+        );
+    }
+}
