@@ -1,5 +1,6 @@
 //! Muster: an enterprise server for fleets of Pachyderm clusters, its command line and its agent.
 
+pub mod activation;
 pub mod address;
 pub mod cli;
 pub mod clock;

@@ -1,8 +1,6 @@
 //! What the server says of itself, the same from every replica.
 
-use muster_proto::muster::log::v1::{
-    ConfigureServer, Rejection, RejectionKind, ServerConfigured,
-};
+use muster_proto::muster::log::v1::{ConfigureServer, Rejection, RejectionKind, ServerConfigured};
 
 use crate::state::{limits, rejection};
 
@@ -21,11 +19,7 @@ pub(super) fn configure(
     command: &ConfigureServer,
 ) -> Result<ServerConfigured, Rejection> {
     limits::check_text("cluster_id", &command.cluster_id, limits::TEXT_BYTES_MAX)?;
-    limits::check_text(
-        "deployment_id",
-        &command.deployment_id,
-        limits::TEXT_BYTES_MAX,
-    )?;
+    limits::check_text("deployment_id", &command.deployment_id, limits::TEXT_BYTES_MAX)?;
     if server.cluster_id.is_empty() && command.cluster_id.is_empty() {
         return Err(rejection::about(RejectionKind::FieldEmpty, "cluster_id"));
     }

@@ -87,11 +87,7 @@ pub(super) fn activate(
         .beat
         .as_ref()
         .ok_or_else(|| rejection::about(RejectionKind::CommandIncomplete, "beat"))?;
-    limits::check_text(
-        "license_server",
-        &command.license_server,
-        limits::TEXT_BYTES_MAX,
-    )?;
+    limits::check_text("license_server", &command.license_server, limits::TEXT_BYTES_MAX)?;
     let secret = secret::read("secret_digest", &beat.secret_digest)?;
     require_pair(fleet, &beat.id, &secret, now)?;
     fleet::check_beat(beat)?;
@@ -120,10 +116,7 @@ fn require_pair(fleet: &Fleet, id: &str, secret: &Digest, now: LogTime) -> Resul
 }
 
 fn require_license(licensing: &Licensing) -> Result<Arc<License>, Rejection> {
-    licensing
-        .record()
-        .map(Arc::clone)
-        .ok_or_else(|| rejection::plain(RejectionKind::LicenseAbsent))
+    licensing.record().map(Arc::clone).ok_or_else(|| rejection::plain(RejectionKind::LicenseAbsent))
 }
 
 /// The own heartbeat. A pair that the fleet does not know closes the gate; a missing license leaves
@@ -163,9 +156,7 @@ pub(super) fn heartbeat(
             return Err(rejection::about(RejectionKind::CommandIncomplete, "beat"));
         }
     }
-    Ok(EnterpriseState {
-        state: enterprise.state(now).into(),
-    })
+    Ok(EnterpriseState { state: enterprise.state(now).into() })
 }
 
 /// Brings license, own registration and own record to what the environment says, in one step, so
@@ -183,11 +174,7 @@ pub(super) fn bootstrap(
         .as_ref()
         .ok_or_else(|| rejection::about(RejectionKind::CommandIncomplete, "cluster"))?;
     let secret = fleet::check_registration(cluster)?;
-    limits::check_text(
-        "license_server",
-        &command.license_server,
-        limits::TEXT_BYTES_MAX,
-    )?;
+    limits::check_text("license_server", &command.license_server, limits::TEXT_BYTES_MAX)?;
 
     let license = match licensing.record() {
         Some(stored) if **stored == license => Arc::clone(stored),

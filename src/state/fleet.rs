@@ -67,9 +67,7 @@ pub(super) enum Shown {
 impl Fleet {
     /// All clusters in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Cluster)> {
-        self.clusters
-            .iter()
-            .map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
+        self.clusters.iter().map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
     }
 
     /// The cluster of that id.
@@ -176,10 +174,7 @@ pub(super) fn add(
     let license = licensing.require_active(now)?;
     let secret = check_registration(command)?;
     if fleet.get(&command.id).is_some() {
-        return Err(rejection::about(
-            RejectionKind::ClusterIdTaken,
-            &command.id,
-        ));
+        return Err(rejection::about(RejectionKind::ClusterIdTaken, &command.id));
     }
     if fleet.len() >= limits::CLUSTERS_MAX {
         return Err(rejection::bound(
@@ -190,10 +185,7 @@ pub(super) fn add(
     if let Some(max) = license.max_clusters
         && licensed_clusters(fleet, enterprise) >= max
     {
-        return Err(rejection::bound(
-            RejectionKind::LicensedClustersExhausted,
-            max,
-        ));
+        return Err(rejection::bound(RejectionKind::LicensedClustersExhausted, max));
     }
 
     fleet.insert(&command.id, Cluster::new(command, secret, now));
@@ -202,9 +194,7 @@ pub(super) fn add(
 
 /// What the license counts: every cluster but the server's own record.
 pub(super) fn licensed_clusters(fleet: &Fleet, enterprise: &Enterprise) -> u64 {
-    let own = enterprise
-        .membership()
-        .is_some_and(|membership| fleet.get(&membership.id).is_some());
+    let own = enterprise.membership().is_some_and(|membership| fleet.get(&membership.id).is_some());
     u64::try_from(fleet.len()).unwrap_or(u64::MAX) - u64::from(own)
 }
 
@@ -217,11 +207,7 @@ pub(super) fn check_registration(command: &AddCluster) -> Result<Digest, Rejecti
         return Err(rejection::plain(RejectionKind::ClusterAddressEmpty));
     }
     limits::check_text("id", &command.id, limits::TEXT_BYTES_MAX)?;
-    check_addresses(
-        &command.address,
-        &command.user_address,
-        &command.cluster_deployment_id,
-    )?;
+    check_addresses(&command.address, &command.user_address, &command.cluster_deployment_id)?;
     secret::read("secret_digest", &command.secret_digest)
 }
 
@@ -279,19 +265,13 @@ pub(super) fn update(
     {
         return Err(rejection::plain(RejectionKind::ClusterFieldsEmpty));
     }
-    check_addresses(
-        &command.address,
-        &command.user_address,
-        &command.cluster_deployment_id,
-    )?;
+    check_addresses(&command.address, &command.user_address, &command.cluster_deployment_id)?;
     let secret = match command.secret_digest.as_ref() {
         [] => None,
         bytes => Some(secret::read("secret_digest", bytes)?),
     };
-    let cluster = fleet
-        .clusters
-        .get_mut(command.id.as_str())
-        .ok_or_else(|| unknown(&command.id))?;
+    let cluster =
+        fleet.clusters.get_mut(command.id.as_str()).ok_or_else(|| unknown(&command.id))?;
 
     let cluster = Arc::make_mut(cluster);
     replace_unless_empty(&mut cluster.address, &command.address);

@@ -74,10 +74,7 @@ pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
         return Err(incomplete("expires"));
     }
     if license.activation_code.is_empty() {
-        return Err(rejection::about(
-            RejectionKind::FieldEmpty,
-            "activation_code",
-        ));
+        return Err(rejection::about(RejectionKind::FieldEmpty, "activation_code"));
     }
     // A code may be wrapped into lines, so only its length is checked.
     if license.activation_code.len() > limits::ACTIVATION_CODE_BYTES_MAX {
@@ -95,8 +92,5 @@ pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
 
 /// Whether `now` is strictly later than the license's expiry.
 pub(super) fn is_expired(license: &License, now: LogTime) -> bool {
-    license
-        .expires
-        .as_ref()
-        .is_none_or(|expires| now.is_after(expires))
+    license.expires.as_ref().is_none_or(|expires| now.is_after(expires))
 }

@@ -59,10 +59,7 @@ pub fn check_text(field: &'static str, text: &str, bytes_max: usize) -> Result<(
         });
     }
     if text.chars().any(char::is_control) {
-        return Err(rejection::about(
-            RejectionKind::FieldHasControlCharacters,
-            field,
-        ));
+        return Err(rejection::about(RejectionKind::FieldHasControlCharacters, field));
     }
     Ok(())
 }

@@ -53,9 +53,7 @@ impl State {
         self.time = self.time.max(time);
         match self.answer(command) {
             Ok(kind) => Reply { kind: Some(kind) },
-            Err(rejection) => Reply {
-                kind: Some(reply::Kind::Rejected(rejection)),
-            },
+            Err(rejection) => Reply { kind: Some(reply::Kind::Rejected(rejection)) },
         }
     }
 

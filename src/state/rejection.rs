@@ -4,24 +4,15 @@ use muster_proto::muster::log::v1::{Rejection, RejectionKind};
 
 /// A rejection that needs no data.
 pub fn plain(kind: RejectionKind) -> Rejection {
-    Rejection {
-        kind: kind.into(),
-        ..Rejection::default()
-    }
+    Rejection { kind: kind.into(), ..Rejection::default() }
 }
 
 /// A rejection about one named thing.
 pub fn about(kind: RejectionKind, subject: &str) -> Rejection {
-    Rejection {
-        subject: subject.to_owned(),
-        ..plain(kind)
-    }
+    Rejection { subject: subject.to_owned(), ..plain(kind) }
 }
 
 /// A rejection because a bound was reached.
 pub fn bound(kind: RejectionKind, limit: u64) -> Rejection {
-    Rejection {
-        limit,
-        ..plain(kind)
-    }
+    Rejection { limit, ..plain(kind) }
 }

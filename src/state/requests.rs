@@ -42,30 +42,19 @@ impl Named {
         if command.request_id.is_empty() {
             return Ok(None);
         }
-        limits::check_text(
-            "request_id",
-            &command.request_id,
-            limits::REQUEST_ID_BYTES_MAX,
-        )?;
+        limits::check_text("request_id", &command.request_id, limits::REQUEST_ID_BYTES_MAX)?;
         let caller = command.caller.clone().unwrap_or_default();
         let key = Sha256::new()
             .chain_update(caller.encode_length_delimited_to_vec())
             .chain_update(&command.request_id)
             .finalize();
-        Ok(Some(Named {
-            key: key.into(),
-            question: question(command),
-        }))
+        Ok(Some(Named { key: key.into(), question: question(command) }))
     }
 }
 
 /// A digest of the intent without what the server drew for it.
 fn question(command: &Command) -> Digest {
-    let mut asked = Command {
-        caller: None,
-        request_id: String::new(),
-        kind: command.kind.clone(),
-    };
+    let mut asked = Command { caller: None, request_id: String::new(), kind: command.kind.clone() };
     if let Some(command::Kind::AddCluster(add)) = &mut asked.kind
         && add.secret_generated
     {
@@ -86,14 +75,7 @@ impl Answers {
 
     /// Remembers an answer and forgets those beyond the bounds.
     pub(super) fn remember(&mut self, named: Named, reply: &Reply, now: LogTime) {
-        self.push(
-            named.key,
-            Answer {
-                question: named.question,
-                reply: reply.clone(),
-                at: now,
-            },
-        );
+        self.push(named.key, Answer { question: named.question, reply: reply.clone(), at: now });
         while self.is_oldest_due(now) {
             if let Some(key) = self.order.pop_front() {
                 self.by_key.remove(&key);
@@ -124,9 +106,7 @@ impl Answers {
 
     /// Keys and answers, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Digest, &Answer)> {
-        self.order
-            .iter()
-            .filter_map(|key| Some((key, self.by_key.get(key)?.as_ref())))
+        self.order.iter().filter_map(|key| Some((key, self.by_key.get(key)?.as_ref())))
     }
 
     /// Whether every key has its answer and the other way round.

@@ -42,8 +42,7 @@ pub fn is_same(one: &Digest, other: &Digest) -> bool {
 ///
 /// A rejection that names `field` when it has not 32 bytes.
 pub fn read(field: &'static str, bytes: &[u8]) -> Result<Digest, Rejection> {
-    Digest::try_from(bytes)
-        .map_err(|_| rejection::about(RejectionKind::CommandIncomplete, field))
+    Digest::try_from(bytes).map_err(|_| rejection::about(RejectionKind::CommandIncomplete, field))
 }
 
 #[cfg(test)]
@@ -52,18 +51,12 @@ mod tests {
 
     #[test]
     fn the_same_secret_has_another_digest_under_another_id() {
-        assert_ne!(
-            cluster_secret_digest("a", "secret"),
-            cluster_secret_digest("b", "secret")
-        );
+        assert_ne!(cluster_secret_digest("a", "secret"), cluster_secret_digest("b", "secret"));
     }
 
     #[test]
     fn id_and_secret_cannot_trade_bytes() {
-        assert_ne!(
-            cluster_secret_digest("ab", "c"),
-            cluster_secret_digest("a", "bc")
-        );
+        assert_ne!(cluster_secret_digest("ab", "c"), cluster_secret_digest("a", "bc"));
     }
 
     #[test]

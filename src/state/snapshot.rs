@@ -93,11 +93,8 @@ impl State {
         if summary.format != FORMAT {
             return Err(LoadError::FormatUnknown(summary.format));
         }
-        let mut state = State {
-            index: summary.index,
-            time: LogTime(summary.time_us),
-            ..State::default()
-        };
+        let mut state =
+            State { index: summary.index, time: LogTime(summary.time_us), ..State::default() };
         for record in records {
             state.load(record.kind.ok_or(LoadError::KindUnknown)?)?;
         }
@@ -110,12 +107,12 @@ impl State {
         match kind {
             Kind::Summary(_) => return Err(LoadError::SummaryMisplaced),
             Kind::License(license) => self.licensing.set(Arc::new(license)),
-            Kind::Enterprise(record) => load_enterprise(&mut self.enterprise, &self.licensing, record)?,
+            Kind::Enterprise(record) => {
+                load_enterprise(&mut self.enterprise, &self.licensing, record)?
+            }
             Kind::Server(record) => {
-                self.server = Server {
-                    cluster_id: record.cluster_id,
-                    deployment_id: record.deployment_id,
-                };
+                self.server =
+                    Server { cluster_id: record.cluster_id, deployment_id: record.deployment_id };
             }
             Kind::Clusters(records) => load_clusters(&mut self.fleet, &records.clusters)?,
             Kind::Answers(records) => load_answers(&mut self.answers, records.answers)?,
@@ -282,15 +279,7 @@ fn digest(field: &'static str, bytes: &[u8]) -> Result<Digest, LoadError> {
 
 fn check_count(what: &'static str, expected: u64, found: usize) -> Result<(), LoadError> {
     let found = count(found);
-    if expected == found {
-        Ok(())
-    } else {
-        Err(LoadError::CountWrong {
-            what,
-            expected,
-            found,
-        })
-    }
+    if expected == found { Ok(()) } else { Err(LoadError::CountWrong { what, expected, found }) }
 }
 
 fn count(len: usize) -> u64 {

@@ -22,10 +22,7 @@ impl LogTime {
     /// The instant that lies `seconds` later.
     #[must_use]
     pub fn plus_seconds(self, seconds: u64) -> LogTime {
-        LogTime(
-            self.0
-                .saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)),
-        )
+        LogTime(self.0.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND)))
     }
 
     /// Whether this is strictly later than `instant`, to the nanosecond.
@@ -50,10 +47,7 @@ mod tests {
 
     #[test]
     fn an_instant_is_after_another_by_a_microsecond_but_not_at_it() {
-        let instant = Timestamp {
-            seconds: 7,
-            nanos: 1_000,
-        };
+        let instant = Timestamp { seconds: 7, nanos: 1_000 };
         assert!(!LogTime(7_000_000).is_after(&instant));
         assert!(!LogTime(7_000_001).is_after(&instant));
         assert!(LogTime(7_000_002).is_after(&instant));
@@ -64,10 +58,7 @@ mod tests {
         assert_eq!(LogTime::NEVER.on_wire(), None);
         assert_eq!(
             LogTime(1_500_000).on_wire(),
-            Some(Timestamp {
-                seconds: 1,
-                nanos: 500_000_000
-            })
+            Some(Timestamp { seconds: 1, nanos: 500_000_000 })
         );
     }
 }

@@ -109,10 +109,7 @@ fn texts_are_data_and_keep_their_limits() {
         add(&|it| it.id = "x".repeat(limits::TEXT_BYTES_MAX + 1)),
         "no: FIELD_TOO_LONG id limit=4096"
     );
-    assert_eq!(
-        add(&|it| it.id = "a\nb".to_owned()),
-        "no: FIELD_HAS_CONTROL_CHARACTERS id"
-    );
+    assert_eq!(add(&|it| it.id = "a\nb".to_owned()), "no: FIELD_HAS_CONTROL_CHARACTERS id");
     assert_eq!(
         add(&|it| it.user_address = "\u{0}".to_owned()),
         "no: FIELD_HAS_CONTROL_CHARACTERS user_address"
@@ -121,14 +118,8 @@ fn texts_are_data_and_keep_their_limits() {
         add(&|it| it.secret_digest = vec![1; 31].into()),
         "no: COMMAND_INCOMPLETE secret_digest"
     );
-    assert_eq!(
-        add(&|it| it.id = "x".repeat(limits::TEXT_BYTES_MAX)),
-        "done"
-    );
-    assert_eq!(
-        add(&|it| it.id = "'; DROP TABLE clusters; --".to_owned()),
-        "done"
-    );
+    assert_eq!(add(&|it| it.id = "x".repeat(limits::TEXT_BYTES_MAX)), "done");
+    assert_eq!(add(&|it| it.id = "'; DROP TABLE clusters; --".to_owned()), "done");
 }
 
 #[test]
@@ -302,10 +293,7 @@ fn one_command_carries_a_bounded_number_of_beats() {
     if let Some(super::Kind::RecordHeartbeats(it)) = &mut command.kind {
         it.beats = vec![it.beats[0].clone(); limits::BEATS_MAX + 1];
     }
-    assert_eq!(
-        shown(&world.apply(&command)),
-        "no: COMMAND_TOO_LARGE limit=4096"
-    );
+    assert_eq!(shown(&world.apply(&command)), "no: COMMAND_TOO_LARGE limit=4096");
 }
 
 #[test]

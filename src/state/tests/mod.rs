@@ -56,9 +56,7 @@ impl World {
 
     fn apply(&mut self, command: &Command) -> Reply {
         self.index += 1;
-        let reply = self
-            .state
-            .apply(command, self.index, LogTime(self.now * 1_000_000));
+        let reply = self.state.apply(command, self.index, LogTime(self.now * 1_000_000));
         assert_eq!(invariants::first_broken(&self.state), None, "{command:?}");
         reply
     }
@@ -125,9 +123,7 @@ impl<'a> Line<'a> {
 
     fn command(&self) -> Command {
         let kind = match self.words[0] {
-            "activate" => Kind::ActivateLicense(ActivateLicense {
-                license: Some(self.license()),
-            }),
+            "activate" => Kind::ActivateLicense(ActivateLicense { license: Some(self.license()) }),
             "remove-all" => Kind::RemoveLicenseAndClusters(RemoveLicenseAndClusters {}),
             "add" => Kind::AddCluster(self.registration()),
             "update" => Kind::UpdateCluster(UpdateCluster {
@@ -176,10 +172,9 @@ impl<'a> Line<'a> {
     fn license(&self) -> License {
         License {
             activation_code: self.text("code"),
-            expires: self.number("expires").map(|seconds| Timestamp {
-                seconds: i64::try_from(seconds).unwrap(),
-                nanos: 0,
-            }),
+            expires: self
+                .number("expires")
+                .map(|seconds| Timestamp { seconds: i64::try_from(seconds).unwrap(), nanos: 0 }),
             max_clusters: self.number("max"),
             ..License::default()
         }
@@ -240,9 +235,7 @@ fn shown(reply: &Reply) -> String {
             let outcomes: Vec<_> = it
                 .outcomes()
                 .map(|outcome| {
-                    BeatOutcome::as_str_name(&outcome)
-                        .strip_prefix("BEAT_OUTCOME_")
-                        .unwrap()
+                    BeatOutcome::as_str_name(&outcome).strip_prefix("BEAT_OUTCOME_").unwrap()
                 })
                 .collect();
             let code = it.license.as_ref().map(|license| &license.activation_code);
@@ -256,14 +249,8 @@ fn shown(reply: &Reply) -> String {
 }
 
 fn shown_rejection(rejection: &Rejection) -> String {
-    let mut shown = format!(
-        "no: {}",
-        rejection
-            .kind()
-            .as_str_name()
-            .strip_prefix("REJECTION_KIND_")
-            .unwrap()
-    );
+    let mut shown =
+        format!("no: {}", rejection.kind().as_str_name().strip_prefix("REJECTION_KIND_").unwrap());
     if !rejection.subject.is_empty() {
         let _ = write!(shown, " {}", rejection.subject);
     }
@@ -294,8 +281,5 @@ fn time_never_runs_back() {
     let mut world = World::default();
     world.tell("at=50 activate code=a expires=100");
     world.tell("at=20 add c1 grpc://c1:1650 secret=s");
-    assert_eq!(
-        world.state.fleet().get("c1").unwrap().created_at,
-        LogTime(50_000_000)
-    );
+    assert_eq!(world.state.fleet().get("c1").unwrap().created_at, LogTime(50_000_000));
 }

@@ -88,11 +88,7 @@ fn replicas_agree_whatever_their_snapshots_and_batches() {
             broken.state = State::from_records(view.records()).unwrap();
             rest = after;
         }
-        assert_eq!(
-            straight.state.digest(),
-            broken.state.digest(),
-            "seed {seed}"
-        );
+        assert_eq!(straight.state.digest(), broken.state.digest(), "seed {seed}");
     }
 }
 
@@ -119,18 +115,12 @@ fn heartbeats_split_over_commands_come_to_the_same() {
         world.tell("add c2 grpc://c2:1650 secret=s");
     }
     together.tell("at=9 beat c1/s c2/s c1/x version=2");
-    for line in [
-        "at=9 beat c1/s version=2",
-        "beat c2/s version=2",
-        "beat c1/x version=2",
-    ] {
+    for line in ["at=9 beat c1/s version=2", "beat c2/s version=2", "beat c1/x version=2"] {
         apart.tell(line);
     }
     let fleet = |world: &World| -> Vec<_> {
         let clusters = world.state.fleet().iter();
-        clusters
-            .map(|(id, it)| (id.to_owned(), it.clone()))
-            .collect()
+        clusters.map(|(id, it)| (id.to_owned(), it.clone())).collect()
     };
     assert_eq!(fleet(&together), fleet(&apart));
 }

@@ -112,9 +112,7 @@ fn the_oldest_answers_go_first() {
     let mut world = World::default();
     for n in 0..=limits::ANSWERS_MAX {
         let line = format!("delete c request=r{n}");
-        world
-            .state
-            .apply(&super::command(&line), 1, super::LogTime(0));
+        world.state.apply(&super::command(&line), 1, super::LogTime(0));
     }
     assert_eq!(world.state.answers.len(), limits::ANSWERS_MAX);
     world.now = limits::ANSWER_SECONDS_MAX + 1;

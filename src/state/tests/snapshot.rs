@@ -56,11 +56,7 @@ fn a_loaded_state_goes_on_like_the_one_it_came_from() {
 #[test]
 fn records_stay_below_their_size() {
     let mut state = State::default();
-    state.apply(
-        &super::command("activate code=a expires=100"),
-        1,
-        super::LogTime(0),
-    );
+    state.apply(&super::command("activate code=a expires=100"), 1, super::LogTime(0));
     for n in 0..3_000 {
         let line = format!(
             "add c{n:05} grpc://{} secret=s",
@@ -87,14 +83,7 @@ fn what_is_not_a_whole_state_is_refused() {
     assert_eq!(load(twice), LoadError::SummaryMisplaced);
     let mut cut = records.clone();
     cut.pop();
-    assert_eq!(
-        load(cut),
-        LoadError::CountWrong {
-            what: "answers",
-            expected: 1,
-            found: 0
-        }
-    );
+    assert_eq!(load(cut), LoadError::CountWrong { what: "answers", expected: 1, found: 0 });
     let mut unknown = records.clone();
     unknown.push(Record { kind: None });
     assert_eq!(load(unknown), LoadError::KindUnknown);
