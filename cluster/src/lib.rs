@@ -7,5 +7,6 @@ pub mod folder;
 pub mod log;
 pub mod machine;
 pub mod net;
+pub mod sessions;
 pub mod snapshot;
 pub mod types;

@@ -12,7 +12,7 @@ use crate::{
 /// One thing that happened to a replica.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// One tick of the clock passed. At most one per `Core::step`; never made up for later.
+    /// One tick of the clock passed. At most one per [`super::Core::step`]; never made up for later.
     Tick,
     /// A payload arrived from a peer whose identity the transport has proved.
     Received {
@@ -61,13 +61,17 @@ pub enum Input {
     SnapshotSaved(SnapshotMeta),
     /// The snapshot could not be built now, or nothing was applied yet that it could hold.
     SnapshotNotSaved,
-    /// The receiver took chunks up to here and has room for more.
+    /// A chunk was stored, so there is room for one more.
     ChunkStored {
+        /// From whom.
+        from: ReplicaId,
         /// Which transfer.
         transfer: u64,
     },
     /// All chunks of a received snapshot are on disk and verified, or that failed.
     SnapshotReceived {
+        /// From whom.
+        from: ReplicaId,
         /// Which transfer.
         transfer: u64,
         /// Whether it can be installed.
@@ -85,7 +89,7 @@ pub enum Input {
 pub struct Proposal {
     /// Rises by one with every proposal of this process.
     pub sequence: u64,
-    /// The envelope that goes into the log, see `sessions::Envelope`.
+    /// The envelope that goes into the log, see [`crate::sessions::Envelope`].
     pub data: Bytes,
 }
 
@@ -157,6 +161,8 @@ pub enum Output {
     },
     /// Begin to receive a snapshot; an unfinished one before it is dropped.
     ReceiveSnapshot {
+        /// From whom.
+        from: ReplicaId,
         /// Which transfer.
         transfer: u64,
         /// What is coming.
@@ -165,6 +171,8 @@ pub enum Output {
     /// Take the next chunk; answer with [`Input::ChunkStored`], or after the last one with
     /// [`Input::SnapshotReceived`].
     StoreChunk {
+        /// From whom.
+        from: ReplicaId,
         /// Which transfer.
         transfer: u64,
         /// Whether it was the last.

@@ -1,8 +1,388 @@
-//! One replica's part in the agreement: pure, without threads, clocks, sockets or files.
+//! One replica's part in the agreement: pure, without threads, clocks, sockets or files, and equal
+//! for equal inputs. Two drivers exist: the threads of [`crate::group`] and a simulator.
+//!
+//! ```text
+//!            inputs of one drain                       outputs, in order
+//!  tick ────────┐                              ┌─▶ Persist ──▶ log writer ──▶ Persisted ─┐
+//!  messages ────┤   ┌──────────────────────┐   ├─▶ Send ─────▶ peers                     │
+//!  proposals ───┼──▶│ proposals  ┐         ├───┼─▶ Apply ────▶ applier ─────▶ Applied ───┤
+//!  reads ───────┤   │ reads      ┼ RawNode │   ├─▶ ReadAt ───▶ waiting readers           │
+//!  completions ─┘   │ transfers  ┘         │   └─▶ BuildSnapshot, chunks, Compact        │
+//!        ▲          └──────────────────────┘                                             │
+//!        └───────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! What must wait for the disk waits here: acknowledgements and votes are held until the write that
+//! they speak of is reported as persisted. A leader's appends go out at once, unless its own term is
+//! not on the disk yet: a single voter that crashed then would lead the same term twice.
 
 mod config;
+mod guard;
 mod io;
+mod logger;
 pub mod message;
+mod proposals;
+mod reads;
+mod ready;
+mod recover;
+mod snapshots;
+mod status;
+mod tail;
+mod transfers;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::{
+    RawNode, SnapshotStatus, StateRole,
+    eraftpb::{ConfState, Message, MessageType},
+};
 
 pub use config::{CoreConfig, SnapshotPolicy};
 pub use io::{Input, Leadership, Output, Proposal, Role};
+pub use recover::reconcile;
+pub use status::{CoreStatus, MemberStatus};
+
+use crate::{
+    log::LoadedLog,
+    sessions,
+    snapshot::SnapshotMeta,
+    types::{ReplicaId, Timestamp},
+};
+use guard::{Facts, Verdict};
+use message::{Kind, PeerMessage};
+use proposals::Proposals;
+use reads::Reads;
+use ready::Writes;
+use snapshots::Snapshots;
+use tail::Tail;
+use transfers::Transfers;
+
+/// Bytes that may wait before the applier; beyond it a follower takes no more appends.
+const BACKLOG_BYTES: u64 = 256 << 20;
+
+/// Why a replica must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// Log and snapshot on the disk do not fit together.
+    #[error("{0}; replace this replica under a new id")]
+    Damaged(String),
+    /// A leader counts on entries that this replica acknowledged and does not have.
+    #[error(
+        "this replica acknowledged the log up to {acknowledged}, but has it only up to {last}: its \
+         disk lost data; replace it under a new id"
+    )]
+    LostLog {
+        /// What the leader knows to be here.
+        acknowledged: u64,
+        /// What is.
+        last: u64,
+    },
+    /// The stored configuration names other voters than the settings.
+    #[error("the data folder belongs to a group of {stored:?}, the settings say {given:?}")]
+    OtherVoters {
+        /// Ids in the data folder.
+        stored: Vec<u64>,
+        /// Ids in the settings.
+        given: Vec<u64>,
+    },
+    /// Raft refuses its settings.
+    #[error("raft refuses to start: {0}")]
+    Raft(#[from] raft::Error),
+    /// A stored configuration cannot be read.
+    #[error("the stored configuration of the group cannot be read: {0}")]
+    Conf(#[from] protobuf::ProtobufError),
+}
+
+/// One replica's part in the agreement.
+pub struct Core {
+    config: CoreConfig,
+    node: RawNode<Tail>,
+    conf: Bytes,
+    conf_written: bool,
+    ticks: u64,
+    /// Elections tried, so that no two timeouts in a row are the same.
+    attempts: u64,
+    writes: Writes,
+    proposals: Proposals,
+    reads: Reads,
+    transfers: Transfers,
+    snapshots: Snapshots,
+    leadership: Leadership,
+    contacts: BTreeMap<ReplicaId, u64>,
+    dropped: u64,
+}
+
+impl Core {
+    /// A replica as it comes up from its disk. `log` is what [`reconcile`] made of it; `snapshot` is
+    /// the newest one, whose state the applier has loaded already.
+    pub fn new(
+        config: CoreConfig,
+        log: LoadedLog,
+        snapshot: Option<SnapshotMeta>,
+    ) -> Result<Self, CoreError> {
+        let mut conf = ConfState::default();
+        conf.voters = config.voters.iter().map(|id| id.0).collect();
+        conf.voters.sort_unstable();
+        let stored = log.conf.clone().or_else(|| snapshot.as_ref().map(|meta| meta.conf.clone()));
+        if let Some(stored) = &stored {
+            let stored = ConfState::parse_from_bytes(stored)?;
+            if stored != conf {
+                return Err(CoreError::OtherVoters { stored: stored.voters, given: conf.voters });
+            }
+        }
+        let applied = snapshot.as_ref().map_or(0, |meta| meta.index);
+        let mut proposals = Proposals::default();
+        if let Some(meta) = &snapshot {
+            proposals.saw_stamp(meta.time);
+        }
+        for entry in &log.entries {
+            if let Some(stamp) = sessions::stamp_of(&entry.context) {
+                proposals.saw_stamp(stamp);
+            }
+        }
+        let conf_written = log.conf.is_some();
+        let conf_bytes = Bytes::from(conf.write_to_bytes()?);
+        let tail = Tail::new(log, conf, snapshot);
+        let node = RawNode::new(&raft_config(&config, applied), tail, &logger::logger())?;
+        Ok(Self {
+            conf: conf_bytes,
+            conf_written,
+            ticks: 0,
+            attempts: 0,
+            writes: Writes::new(node.raft.term, node.raft.vote),
+            proposals,
+            reads: Reads::new(config.me, config.incarnation),
+            transfers: Transfers::new(config.incarnation),
+            snapshots: Snapshots::new(applied),
+            leadership: Leadership { term: node.raft.term, ..Leadership::default() },
+            contacts: BTreeMap::new(),
+            dropped: 0,
+            node,
+            config,
+        })
+    }
+
+    /// Takes everything that happened since the last call and says what is to be done, to be obeyed
+    /// in order. `now` is the wall clock; only a leader's stamps come of it. After an error the
+    /// replica must stop.
+    pub fn step(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = Input>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), CoreError> {
+        for input in inputs {
+            self.take(input, out)?;
+        }
+        loop {
+            self.flush(now, out);
+            if !self.node.has_ready() {
+                break;
+            }
+            self.ready(out);
+        }
+        self.snapshots_due(out);
+        Ok(())
+    }
+
+    fn take(&mut self, input: Input, out: &mut Vec<Output>) -> Result<(), CoreError> {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Received { from, payload } => self.received(from, payload, out)?,
+            Input::PeerUp(peer) => {
+                if self.node.raft.leader_id == peer.0 {
+                    self.proposals.tick(self.ticks, 0);
+                }
+            }
+            Input::PeerDown(peer) => {
+                self.node.report_unreachable(peer.0);
+                if self.transfers.broken(peer) {
+                    self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
+                }
+            }
+            Input::Propose(batch) => self.proposals.add(batch),
+            Input::Abandon { sequence } => {
+                let sent = self.proposals.abandon(sequence);
+                out.push(Output::Abandoned { sequence, sent });
+            }
+            Input::Done { sequences } => self.proposals.done(&sequences),
+            Input::Read { ticket } => self.reads.add(ticket),
+            Input::Persisted { number } => self.persisted(number, out),
+            Input::Applied { index } => {
+                self.snapshots.applied(index);
+                self.tell_applied();
+            }
+            Input::SaveSnapshot { ticket } => self.snapshots.wish(ticket),
+            Input::SnapshotSaved(meta) => self.snapshot_saved(meta, out),
+            Input::SnapshotNotSaved => self.snapshots.not_saved(),
+            Input::ChunkStored { from, transfer } => {
+                self.transfers.stored(from, transfer, self.ticks, out);
+            }
+            Input::SnapshotReceived { from, transfer, ok } => {
+                self.snapshot_received(from, transfer, ok, out)?;
+            }
+            Input::Transfer { to } => self.transfer(to, out),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let mut place = proposals::Place { node: &mut self.node, now, tick: self.ticks };
+        self.proposals.flush(&mut place, out);
+        let patience = u64::from(self.config.heartbeat_ticks) * 2;
+        self.reads.flush(&mut self.node, self.ticks, patience);
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let election = u64::from(self.config.election_ticks);
+        self.proposals.tick(self.ticks, election.div_ceil(2));
+        for peer in self.transfers.tick(self.ticks, election * 30) {
+            self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
+        }
+        if self.node.raft.state != StateRole::Leader {
+            if self.may_not_campaign() {
+                return;
+            }
+            if self.is_only_voter() {
+                // Nobody else could: there is no reason to wait for a timeout.
+                let _won = self.node.campaign();
+                return;
+            }
+            // Raft draws its timeouts from a source that cannot be seeded: ours stands in.
+            let timeout = self.timeout();
+            self.node.raft.set_randomized_election_timeout(timeout);
+            if self.node.raft.election_elapsed + 1 >= timeout {
+                self.attempts += 1;
+            }
+        }
+        self.node.tick();
+    }
+
+    /// In ticks, from one election timeout to just under two; a function of what is known here.
+    fn timeout(&self) -> usize {
+        let role = self.node.raft.state as u64;
+        let seeds = [self.config.seed, self.config.me.0, self.node.raft.term, role, self.attempts];
+        let mixed = seeds.into_iter().fold(0, |mixed, seed| splitmix(mixed ^ seed));
+        let election = self.config.election_ticks as usize;
+        let spread = mixed % u64::from(self.config.election_ticks.max(1));
+        election + usize::try_from(spread).unwrap_or(0)
+    }
+
+    fn is_only_voter(&self) -> bool {
+        self.config.voters == [self.config.me]
+    }
+
+    /// The only voter wins in the same call, which raft survives only when all is on the disk; and a
+    /// state that is still being installed cannot lead.
+    fn may_not_campaign(&self) -> bool {
+        self.snapshots.installing() || (self.is_only_voter() && !self.writes.is_empty())
+    }
+
+    fn received(
+        &mut self,
+        from: ReplicaId,
+        payload: Bytes,
+        out: &mut Vec<Output>,
+    ) -> Result<(), CoreError> {
+        self.contacts.insert(from, self.ticks);
+        let Some(kind) = PeerMessage::from_payload(payload).ok().and_then(|message| message.kind)
+        else {
+            self.dropped += 1;
+            return Ok(());
+        };
+        match kind {
+            Kind::Raft(bytes) => match Message::parse_from_carllerche_bytes(&bytes) {
+                Ok(message) if message.get_msg_type() != MessageType::MsgSnapshot => {
+                    self.step_raft(from, message)?;
+                }
+                _ => self.dropped += 1,
+            },
+            Kind::Forward(forward) => self.proposals.forwarded(from, forward),
+            Kind::ForwardAnswer(answer) => self.proposals.answered(&answer),
+            Kind::SnapshotHead(head) => self.offered(from, &head, out)?,
+            Kind::SnapshotWant(want) => self.transfers.wanted(from, want, self.ticks, out),
+            Kind::SnapshotChunk(chunk) => self.transfers.chunk(from, chunk, self.ticks, out),
+            Kind::SnapshotVerdict(verdict) => {
+                if self.transfers.ended(from, verdict.transfer) {
+                    let status =
+                        if verdict.ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+                    self.node.report_snapshot(from.0, status);
+                }
+            }
+            Kind::TransferLeader(wish) => {
+                if self.node.raft.state == StateRole::Leader {
+                    self.transfer(wish.target(), out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step_raft(&mut self, from: ReplicaId, message: Message) -> Result<(), CoreError> {
+        let facts = Facts {
+            writing: self.writes.has_data(),
+            may_not_campaign: self.may_not_campaign() || self.is_only_voter(),
+            clogged: self.snapshots.backlog() > BACKLOG_BYTES,
+        };
+        match guard::judge(&self.node.raft, from, &message, facts) {
+            // An error only says that raft ignored it.
+            Verdict::Pass => drop(self.node.step(message)),
+            Verdict::Drop => self.dropped += 1,
+            Verdict::Stop(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, to: Option<ReplicaId>, out: &mut Vec<Output>) {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader {
+            if let Some(leader) = self.leadership.leader {
+                let wish = message::TransferLeader::wish(to);
+                let payload = PeerMessage::payload(Kind::TransferLeader(wish));
+                out.push(Output::Send { to: leader, lane: crate::net::Lane::Control, payload });
+            }
+            return;
+        }
+        let to = to.or_else(|| {
+            let others = self.config.voters.iter().filter(|id| **id != self.config.me);
+            let matched = |id: ReplicaId| raft.prs().get(id.0).map_or(0, |peer| peer.matched);
+            let alive = |id: ReplicaId| raft.prs().get(id.0).is_some_and(|peer| peer.recent_active);
+            others.copied().filter(|id| alive(*id)).max_by_key(|id| (matched(*id), id.0))
+        });
+        if let Some(to) = to.filter(|to| *to != self.config.me && self.config.voters.contains(to)) {
+            self.node.transfer_leader(to.0);
+        }
+    }
+}
+
+fn raft_config(config: &CoreConfig, applied: u64) -> raft::Config {
+    let election = config.election_ticks as usize;
+    raft::Config {
+        id: config.me.0,
+        election_tick: election,
+        heartbeat_tick: config.heartbeat_ticks as usize,
+        applied,
+        max_size_per_msg: 1 << 20,
+        max_inflight_msgs: 128,
+        check_quorum: true,
+        pre_vote: true,
+        min_election_tick: election,
+        max_election_tick: election * 2,
+        // Batching would let one message outgrow what a frame takes; proposals are merged before.
+        batch_append: false,
+        max_uncommitted_size: 64 << 20,
+        max_committed_size_per_ready: 4 << 20,
+        ..raft::Config::default()
+    }
+}
+
+/// One step of the generator of that name.
+fn splitmix(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

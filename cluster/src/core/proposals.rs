@@ -1,0 +1,226 @@
+//! Getting every proposal of this replica into the log of whoever leads, again after each change of
+//! leader until it comes out applied; duplicates are the sessions' business.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raft::{
+    RawNode, StateRole,
+    eraftpb::{Entry, Message, MessageType},
+};
+
+use super::{
+    io::{Output, Proposal},
+    message::{Forward, ForwardAnswer, Kind, PeerMessage},
+    tail::Tail,
+};
+use crate::{
+    net::Lane,
+    sessions::{self, Envelope},
+    types::{ReplicaId, Timestamp},
+};
+
+/// A forward carries at most this many bytes of envelopes (or one envelope)
+const FORWARD_BYTES: usize = 1 << 20;
+/// and at most this many of them.
+const FORWARD_COUNT: usize = 4096;
+
+struct Open {
+    data: Bytes,
+    /// It was once in the log of a leader.
+    appended: bool,
+    /// Forwards of it that nobody has answered.
+    unanswered: u32,
+    /// The term whose leader has it in its log; 0 for none.
+    accepted: u64,
+    /// When it was last sent.
+    sent_at: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Proposals {
+    open: BTreeMap<u64, Open>,
+    /// To be sent at the next flush.
+    queue: Vec<u64>,
+    /// Of other replicas, to be appended at the next flush.
+    forwarded: Vec<(ReplicaId, Forward)>,
+    /// Term and leader that the open ones were sent to.
+    epoch: (u64, u64),
+    /// Raft takes none right now; tried again at the next tick.
+    stalled: bool,
+    /// The newest stamp in this replica's log, in microseconds.
+    newest_stamp: u64,
+}
+
+/// Where a flush happens.
+pub(super) struct Place<'a> {
+    pub(super) node: &'a mut RawNode<Tail>,
+    pub(super) now: Timestamp,
+    pub(super) tick: u64,
+}
+
+impl Proposals {
+    pub(super) fn add(&mut self, batch: Vec<Proposal>) {
+        for Proposal { sequence, data } in batch {
+            let open = Open { data, appended: false, unanswered: 0, accepted: 0, sent_at: 0 };
+            self.open.insert(sequence, open);
+            self.queue.push(sequence);
+        }
+    }
+
+    /// Takes note of a stamp in the log, whoever put it there.
+    pub(super) fn saw_stamp(&mut self, stamp: Timestamp) {
+        self.newest_stamp = self.newest_stamp.max(stamp.0);
+    }
+
+    pub(super) fn done(&mut self, sequences: &[u64]) {
+        for sequence in sequences {
+            self.open.remove(sequence);
+        }
+    }
+
+    /// Whether the proposal may still be committed after this.
+    pub(super) fn abandon(&mut self, sequence: u64) -> bool {
+        self.open.remove(&sequence).is_none_or(|open| open.appended || open.unanswered > 0)
+    }
+
+    /// Takes proposals of another replica; whatever is not one is dropped.
+    pub(super) fn forwarded(&mut self, from: ReplicaId, forward: Forward) {
+        let sound = forward.sequences.len() == forward.envelopes.len()
+            && forward.envelopes.iter().all(|data| {
+                Envelope::read(data.clone()).is_ok_and(|envelope| envelope.origin == from.0)
+            });
+        if sound {
+            self.forwarded.push((from, forward));
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: &ForwardAnswer) {
+        for sequence in &answer.sequences {
+            if let Some(open) = self.open.get_mut(sequence) {
+                open.unanswered = open.unanswered.saturating_sub(1);
+                if answer.accepted {
+                    open.appended = true;
+                    open.accepted = open.accepted.max(answer.term);
+                }
+            }
+        }
+    }
+
+    /// Queues again what nobody answered for `patience` ticks.
+    pub(super) fn tick(&mut self, tick: u64, patience: u64) {
+        self.stalled = false;
+        if !self.queue.is_empty() {
+            return;
+        }
+        let term = self.epoch.0;
+        self.queue.extend(
+            self.open
+                .iter()
+                .filter(|(_, open)| open.accepted != term && tick >= open.sent_at + patience)
+                .map(|(sequence, _)| *sequence),
+        );
+    }
+
+    /// Appends or forwards what is queued.
+    pub(super) fn flush(&mut self, place: &mut Place<'_>, out: &mut Vec<Output>) {
+        let raft = &place.node.raft;
+        let epoch = (raft.term, raft.leader_id);
+        let leads = raft.state == StateRole::Leader;
+        if epoch.1 != 0 && epoch != self.epoch {
+            self.epoch = epoch;
+            self.queue = self
+                .open
+                .iter()
+                .filter(|(_, open)| open.accepted != epoch.0)
+                .map(|(sequence, _)| *sequence)
+                .collect();
+        }
+        if !leads || self.stalled {
+            for (from, forward) in std::mem::take(&mut self.forwarded) {
+                out.push(answer(from, forward.sequences, epoch.0, false));
+            }
+        }
+        if self.stalled || epoch.1 == 0 {
+            return;
+        }
+        if leads {
+            self.append(place, out);
+        } else {
+            self.forward(ReplicaId(epoch.1), place.tick, out);
+        }
+    }
+
+    /// One message to raft for everything, as one append and one message per peer.
+    fn append(&mut self, place: &mut Place<'_>, out: &mut Vec<Output>) {
+        if self.queue.is_empty() && self.forwarded.is_empty() {
+            return;
+        }
+        let own = self.queue.iter().filter_map(|sequence| self.open.get(sequence));
+        let others = self.forwarded.iter().flat_map(|(_, forward)| &forward.envelopes);
+        let mut stamp = place.now.0.max(self.newest_stamp + 1);
+        let mut entries = Vec::new();
+        for data in own.map(|open| &open.data).chain(others) {
+            let mut entry = Entry::default();
+            entry.data = data.clone();
+            entry.context = sessions::stamp(Timestamp(stamp));
+            entries.push(entry);
+            stamp += 1;
+        }
+        let term = place.node.raft.term;
+        let mut accepted = true;
+        if !entries.is_empty() {
+            let mut message = Message::default();
+            message.set_msg_type(MessageType::MsgPropose);
+            message.from = place.node.raft.id;
+            message.set_entries(entries.into());
+            accepted = place.node.step(message).is_ok();
+        }
+        for (from, forward) in std::mem::take(&mut self.forwarded) {
+            out.push(answer(from, forward.sequences, term, accepted));
+        }
+        if !accepted {
+            self.stalled = true;
+            return;
+        }
+        self.newest_stamp = stamp - 1;
+        for sequence in std::mem::take(&mut self.queue) {
+            if let Some(open) = self.open.get_mut(&sequence) {
+                open.appended = true;
+                open.accepted = term;
+                open.sent_at = place.tick;
+            }
+        }
+    }
+
+    fn forward(&mut self, leader: ReplicaId, tick: u64, out: &mut Vec<Output>) {
+        let mut forward = Forward::default();
+        let mut bytes = 0;
+        for sequence in std::mem::take(&mut self.queue) {
+            let Some(open) = self.open.get_mut(&sequence) else { continue };
+            open.unanswered += 1;
+            open.sent_at = tick;
+            if !forward.sequences.is_empty()
+                && (bytes + open.data.len() > FORWARD_BYTES
+                    || forward.sequences.len() >= FORWARD_COUNT)
+            {
+                out.push(send(leader, Kind::Forward(std::mem::take(&mut forward))));
+                bytes = 0;
+            }
+            bytes += open.data.len();
+            forward.sequences.push(sequence);
+            forward.envelopes.push(open.data.clone());
+        }
+        if !forward.sequences.is_empty() {
+            out.push(send(leader, Kind::Forward(forward)));
+        }
+    }
+}
+
+fn answer(to: ReplicaId, sequences: Vec<u64>, term: u64, accepted: bool) -> Output {
+    send(to, Kind::ForwardAnswer(ForwardAnswer { term, accepted, sequences }))
+}
+
+fn send(to: ReplicaId, kind: Kind) -> Output {
+    Output::Send { to, lane: Lane::Control, payload: PeerMessage::payload(kind) }
+}

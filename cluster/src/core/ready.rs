@@ -1,0 +1,225 @@
+//! Taking from raft what it wants done.
+
+use std::collections::VecDeque;
+
+use protobuf::Message as _;
+use raft::{
+    Ready, StateRole,
+    eraftpb::{Message, MessageType},
+};
+
+use super::{
+    Core,
+    io::{Leadership, Output, Role},
+    message::{Kind, PeerMessage},
+    tail,
+};
+use crate::{
+    log::{HardState, LogBatch, LogEntry, LogMark},
+    net::Lane,
+    sessions,
+    types::ReplicaId,
+};
+
+struct Write {
+    number: u64,
+    /// It carries a term or vote that is not on the disk before.
+    votes: bool,
+    /// It carries entries or a snapshot.
+    data: bool,
+}
+
+/// Writes on their way to the disk, and the messages that wait for them.
+#[derive(Default)]
+pub(super) struct Writes {
+    pending: VecDeque<Write>,
+    held: Vec<(u64, Message)>,
+    /// Term and vote of the newest write.
+    vote: (u64, u64),
+}
+
+impl Writes {
+    pub(super) fn new(term: u64, vote: u64) -> Self {
+        Self { vote: (term, vote), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn has_data(&self) -> bool {
+        self.pending.iter().any(|write| write.data)
+    }
+
+    /// The write that a message must wait for: the last one, or the last one that carries a vote.
+    fn last(&self, votes: bool) -> Option<u64> {
+        let last = self.pending.iter().rev().find(|write| write.votes || !votes);
+        last.map(|write| write.number)
+    }
+
+    /// The messages that waited for the writes up to `number`, in their order.
+    fn finish(&mut self, number: u64) -> Vec<Message> {
+        self.pending.retain(|write| write.number > number);
+        let held = std::mem::take(&mut self.held);
+        let (free, held) = held.into_iter().partition(|(waits_for, _)| *waits_for <= number);
+        self.held = held;
+        free.into_iter().map(|(_, message)| message).collect()
+    }
+}
+
+impl Core {
+    /// Handles what raft has ready.
+    pub(super) fn ready(&mut self, out: &mut Vec<Output>) {
+        let mut ready = self.node.ready();
+        let number = ready.number();
+        self.lead(&ready, out);
+        let installed = self.store(&mut ready, number, out);
+        let early = ready.take_messages();
+        let late = ready.take_persisted_messages();
+        let committed = ready.take_committed_entries();
+        let answers = ready.take_read_states();
+        self.node.advance_append_async(ready);
+        if self.writes.is_empty() {
+            self.node.on_persist_ready(number);
+        }
+        for message in early {
+            // Appends of a term that is not on the disk could be contradicted after a crash.
+            let wait = self.writes.last(true);
+            self.post(message, wait, out);
+        }
+        for message in late {
+            let prompt = message.get_msg_type() == MessageType::MsgHeartbeatResponse
+                || message.get_msg_type() == MessageType::MsgReadIndex;
+            let wait = self.writes.last(prompt);
+            self.post(message, wait, out);
+        }
+        if let Some(meta) = installed {
+            self.snapshots.install(meta.index);
+            out.push(Output::Install { meta });
+        }
+        if !committed.is_empty() {
+            self.snapshots.handed(&committed);
+            let entries: Vec<LogEntry> = committed.into_iter().map(tail::from_raft).collect();
+            out.push(Output::Apply { entries });
+        }
+        for answer in answers {
+            self.reads.answered(&answer.request_ctx, answer.index, out);
+        }
+    }
+
+    /// Puts what must be remembered into the tail and on its way to the disk.
+    fn store(
+        &mut self,
+        ready: &mut Ready,
+        number: u64,
+        out: &mut Vec<Output>,
+    ) -> Option<crate::snapshot::SnapshotMeta> {
+        let mut batch = LogBatch { sync: true, ..LogBatch::default() };
+        let vote = (self.node.raft.term, self.node.raft.vote);
+        let votes = vote != self.writes.vote;
+        self.writes.vote = vote;
+        let snapshot = ready.snapshot().get_metadata().index;
+        let installed = self.snapshots.take_received(snapshot);
+        if let Some(meta) = &installed {
+            self.node.mut_store().restart_after(meta.clone());
+            self.proposals.saw_stamp(meta.time);
+            batch.reset = Some(LogMark { index: meta.index, term: meta.term });
+        }
+        let entries = ready.take_entries();
+        self.node.mut_store().append(&entries);
+        for entry in &entries {
+            if let Some(stamp) = sessions::stamp_of(&entry.context) {
+                self.proposals.saw_stamp(stamp);
+            }
+        }
+        if let Some(hard_state) = ready.hs() {
+            self.node.mut_store().set_hard_state(hard_state.clone());
+        }
+        let data = !entries.is_empty() || installed.is_some();
+        // A commit index alone is not worth a write: the next one carries it.
+        if data || votes {
+            let raft = &self.node.raft;
+            batch.entries = entries.into_iter().map(tail::from_raft).collect();
+            batch.hard_state = Some(HardState {
+                term: raft.term,
+                vote: raft.vote,
+                commit: raft.raft_log.committed,
+            });
+            if !self.conf_written {
+                batch.conf = Some(self.conf.clone());
+                self.conf_written = true;
+            }
+            self.writes.pending.push_back(Write { number, votes, data });
+            out.push(Output::Persist { number, batch });
+        }
+        installed
+    }
+
+    /// Everything up to a write is on the disk.
+    pub(super) fn persisted(&mut self, number: u64, out: &mut Vec<Output>) {
+        let freed = self.writes.finish(number);
+        self.node.on_persist_ready(number);
+        for message in freed {
+            self.send(message, out);
+        }
+        self.tell_applied();
+    }
+
+    /// Tells raft how far the state machine is, but never more than is on the disk.
+    pub(super) fn tell_applied(&mut self) {
+        let log = &self.node.raft.raft_log;
+        let applied = self.snapshots.applied_index().min(log.committed).min(log.persisted);
+        if applied > log.applied() {
+            self.node.advance_apply_to(applied);
+        }
+    }
+
+    fn post(&mut self, message: Message, wait: Option<u64>, out: &mut Vec<Output>) {
+        match wait {
+            Some(number) => self.writes.held.push((number, message)),
+            None => self.send(message, out),
+        }
+    }
+
+    fn send(&mut self, message: Message, out: &mut Vec<Output>) {
+        let to = ReplicaId(message.to);
+        // Appends keep their order on a lane of their own and never delay a heartbeat.
+        let lane = match message.get_msg_type() {
+            MessageType::MsgAppend => Lane::Bulk,
+            _ => Lane::Control,
+        };
+        let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        let Ok(bytes) = message.write_to_bytes() else {
+            // Cannot happen: raft fills every field it sends. Lost messages are sent again.
+            self.dropped += 1;
+            return;
+        };
+        if snapshot {
+            self.offer(to, bytes.into(), out);
+            return;
+        }
+        let payload = PeerMessage::payload(Kind::Raft(bytes.into()));
+        out.push(Output::Send { to, lane, payload });
+    }
+
+    fn lead(&mut self, ready: &Ready, out: &mut Vec<Output>) {
+        let raft = &self.node.raft;
+        let leadership = Leadership {
+            term: raft.term,
+            leader: (raft.leader_id != 0).then_some(ReplicaId(raft.leader_id)),
+            role: match raft.state {
+                StateRole::Follower => Role::Follower,
+                StateRole::PreCandidate | StateRole::Candidate => Role::Candidate,
+                StateRole::Leader => Role::Leader,
+            },
+        };
+        if ready.ss().is_none() && leadership == self.leadership {
+            return;
+        }
+        if leadership.role != Role::Leader {
+            self.transfers.forget_sending();
+        }
+        self.leadership = leadership;
+        out.push(Output::Leadership(leadership));
+    }
+}
