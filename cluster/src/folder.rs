@@ -1,20 +1,28 @@
 //! The data folder of one replica: whose it is, which start of it this is, what it promised.
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::types::{GroupId, ReplicaId, Timestamp};
+use crate::{
+    durable::{self, Sealed},
+    types::{GroupId, ReplicaId, Timestamp},
+};
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+const PROMISE: &str = "promise";
+const INCARNATION: &str = "incarnation";
 
 /// The format of data folders that this version reads and writes.
 pub const FORMAT: u32 = 1;
 
 /// Whose data a folder holds. Written once, before anything else, and never changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The group.
     pub group: GroupId,
@@ -24,8 +32,6 @@ pub struct Identity {
     pub name: String,
     /// When the folder became this replica's.
     pub created: Timestamp,
-    /// The format of the folder: [`FORMAT`].
-    pub format: u32,
 }
 
 /// Why a data folder cannot be used; every message says what to do.
@@ -111,6 +117,78 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
+    /// Opens or creates the folder `path`, takes it for this process alone, verifies what it says of
+    /// itself and counts this start.
+    pub fn open(path: &Path) -> Result<DataFolder, FolderError> {
+        fs::create_dir_all(path).map_err(refused(path, "be created"))?;
+        if let Some(parent) = path.parent().filter(|parent| parent.is_dir()) {
+            durable::sync_folder(parent).map_err(refused(parent, "be synced"))?;
+        }
+        let lock = lock(path)?;
+        let identity = read::<IdentityRecord>(&path.join(IDENTITY), path)?
+            .map(Identity::try_from)
+            .transpose()
+            .map_err(|what| damaged(&path.join(IDENTITY), what))?;
+        let promise = read::<PromiseRecord>(&path.join(PROMISE), path)?
+            .map(|record| parse_group(&record.group))
+            .transpose()
+            .map_err(|what| damaged(&path.join(PROMISE), what))?;
+        let mut folder =
+            DataFolder { path: path.to_owned(), _lock: lock, identity, promise, incarnation: 0 };
+        folder.check_complete()?;
+        folder.count_start()?;
+        Ok(folder)
+    }
+
+    /// Makes a fresh folder `identity`'s. A folder that is so already stays as it is; another's is
+    /// refused.
+    pub fn adopt(&mut self, identity: Identity) -> Result<(), FolderError> {
+        if self.identity.is_some() {
+            return self.check(identity.group, identity.replica, &identity.name);
+        }
+        // The log's file first: from now on a folder with an identity and without a log has lost it.
+        let log = self.log_path();
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        options.open(&log).map_err(refused(&log, "be created"))?;
+        write(&self.path.join(IDENTITY), &IdentityRecord::from(&identity))?;
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Refuses a folder that is another's; a fresh one passes.
+    pub fn check(&self, group: GroupId, replica: ReplicaId, name: &str) -> Result<(), FolderError> {
+        match &self.identity {
+            Some(held)
+                if (held.group, held.replica, held.name.as_str()) != (group, replica, name) =>
+            {
+                Err(FolderError::Foreign {
+                    path: self.path.clone(),
+                    held: describe(held.group, held.replica, &held.name),
+                    wanted: describe(group, replica, name),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Promises the folder to the first configuration of `group`, durably. A second promise to
+    /// another group is refused: that group may have begun on the strength of the first.
+    pub fn make_promise(&mut self, group: GroupId) -> Result<(), FolderError> {
+        match self.promise {
+            Some(held) if held == group => Ok(()),
+            Some(held) => {
+                Err(FolderError::Promised { path: self.path.clone(), held, wanted: group })
+            }
+            None => {
+                let record = PromiseRecord { format: FORMAT, group: group.to_string() };
+                write(&self.path.join(PROMISE), &record)?;
+                self.promise = Some(group);
+                Ok(())
+            }
+        }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -140,6 +218,142 @@ impl DataFolder {
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
+
+    /// Refuses a folder that has lost a part: what remains must not pass for a fresh one.
+    fn check_complete(&self) -> Result<(), FolderError> {
+        let here = |path: &Path| path.try_exists().map_err(refused(path, "be looked for"));
+        let log = self.log_path();
+        let missing = |path: &Path| Err(damaged(path, "it is missing".to_owned()));
+        let identity = self.path.join(IDENTITY);
+        match self.identity {
+            Some(_) if !here(&log)? => missing(&log),
+            Some(_) if !here(&self.path.join(INCARNATION))? => {
+                missing(&self.path.join(INCARNATION))
+            }
+            None if here(&self.snapshots_path())? => missing(&identity),
+            None if here(&log)? && fs::metadata(&log).is_ok_and(|log| log.len() > 0) => {
+                missing(&identity)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count_start(&mut self) -> Result<(), FolderError> {
+        let path = self.path.join(INCARNATION);
+        let last =
+            read::<IncarnationRecord>(&path, &self.path)?.map_or(0, |record| record.incarnation);
+        self.incarnation =
+            last.checked_add(1).ok_or_else(|| damaged(&path, "it counts no further".to_owned()))?;
+        write(&path, &IncarnationRecord { format: FORMAT, incarnation: self.incarnation })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct IdentityRecord {
+    format: u32,
+    group: String,
+    replica: String,
+    name: String,
+    created_unix_micros: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PromiseRecord {
+    format: u32,
+    group: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IncarnationRecord {
+    format: u32,
+    incarnation: u64,
+}
+
+/// What every record begins with, read before the rest so that a newer one is named as such.
+#[derive(Deserialize)]
+struct FormatRecord {
+    format: u32,
+}
+
+impl From<&Identity> for IdentityRecord {
+    fn from(identity: &Identity) -> IdentityRecord {
+        IdentityRecord {
+            format: FORMAT,
+            group: identity.group.to_string(),
+            replica: identity.replica.to_string(),
+            name: identity.name.clone(),
+            created_unix_micros: identity.created.0,
+        }
+    }
+}
+
+impl TryFrom<IdentityRecord> for Identity {
+    type Error = String;
+
+    fn try_from(record: IdentityRecord) -> Result<Identity, String> {
+        let replica = u64::from_str_radix(&record.replica, 16)
+            .map_err(|error| format!("its replica {}: {error}", record.replica))?;
+        Ok(Identity {
+            group: parse_group(&record.group)?,
+            replica: ReplicaId(replica),
+            name: record.name,
+            created: Timestamp(record.created_unix_micros),
+        })
+    }
+}
+
+fn parse_group(text: &str) -> Result<GroupId, String> {
+    u128::from_str_radix(text, 16)
+        .map(GroupId)
+        .map_err(|error| format!("its group {text}: {error}"))
+}
+
+fn describe(group: GroupId, replica: ReplicaId, name: &str) -> String {
+    format!("replica {name} ({replica}) of group {group}")
+}
+
+fn lock(folder: &Path) -> Result<File, FolderError> {
+    let path = folder.join(LOCK);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(refused(&path, "be opened"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Locked { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(refused(&path, "be locked")(source)),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, folder: &Path) -> Result<Option<T>, FolderError> {
+    let text = match durable::read_sealed(path).map_err(refused(path, "be read"))? {
+        Sealed::Missing => return Ok(None),
+        Sealed::Damaged => return Err(damaged(path, "it does not match its checksum".to_owned())),
+        Sealed::Text(text) => text,
+    };
+    let strange = |error: serde_json::Error| damaged(path, error.to_string());
+    let found = serde_json::from_str::<FormatRecord>(&text).map_err(strange)?.format;
+    if found != FORMAT {
+        return Err(FolderError::Format { path: folder.to_owned(), found });
+    }
+    serde_json::from_str(&text).map(Some).map_err(strange)
+}
+
+fn write(path: &Path, record: &impl Serialize) -> Result<(), FolderError> {
+    let text = serde_json::to_string(record)
+        .map_err(|error| refused(path, "be written")(io::Error::other(error)))?;
+    durable::write_sealed(path, &text).map_err(refused(path, "be written"))
+}
+
+fn refused(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Io { path, doing, source }
+}
+
+fn damaged(path: &Path, what: String) -> FolderError {
+    FolderError::Damaged { path: path.to_owned(), what }
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -155,3 +369,6 @@ fn advice(error: &io::Error) -> &'static str {
         _ => "check the disk and the kernel log",
     }
 }
+
+#[cfg(test)]
+mod tests;

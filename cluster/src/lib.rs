@@ -3,6 +3,7 @@
 //! cluster, and this crate knows none.)
 
 pub mod core;
+mod durable;
 pub mod folder;
 pub mod log;
 pub mod machine;

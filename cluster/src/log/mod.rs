@@ -5,6 +5,17 @@ use std::io;
 
 use bytes::Bytes;
 
+mod codec;
+mod errors;
+mod fence;
+mod redb_log;
+#[cfg(test)]
+mod sim_disk;
+#[cfg(test)]
+mod tests;
+
+pub use redb_log::RedbLog;
+
 /// What a replica must remember besides its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {

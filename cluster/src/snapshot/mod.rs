@@ -4,6 +4,16 @@ use std::{fmt, io, path::PathBuf};
 
 use bytes::Bytes;
 
+mod files;
+mod frames;
+mod memory;
+mod meta;
+#[cfg(test)]
+mod tests;
+
+pub use files::{FileSnapshots, Inspection, inspect};
+pub use memory::MemorySnapshots;
+
 use crate::types::{GroupId, Timestamp};
 
 /// Bytes of the largest chunk a snapshot takes.

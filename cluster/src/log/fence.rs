@@ -1,0 +1,85 @@
+//! A fence beside the log: how many commits were acknowledged.
+//!
+//! After a crash the store underneath takes the newer of its two commits that verifies. A commit torn
+//! by the crash and an acknowledged one damaged later look the same to it, and it falls back in
+//! silence. The fence tells them apart: it is written, without fsync, after each commit has been made
+//! durable, so a store with fewer commits than the fence says has lost something acknowledged. A
+//! killed process leaves the fence exact; a power cut leaves it some seconds behind, which only
+//! narrows what it can prove.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+const LENGTH: usize = 12;
+
+/// The open fence file.
+#[derive(Debug)]
+pub(super) struct Fence {
+    file: File,
+    acknowledged: u64,
+}
+
+impl Fence {
+    /// Opens or creates the fence. One that does not verify proves nothing and counts as 0: it was
+    /// never fsynced, so a crash may have left it so.
+    pub(super) fn open(path: &Path) -> io::Result<Fence> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut content = Vec::new();
+        Read::by_ref(&mut file).take(64).read_to_end(&mut content)?;
+        Ok(Fence { file, acknowledged: decode(&content).unwrap_or(0) })
+    }
+
+    /// At least so many commits were acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Remembers that `commits` are on the disk.
+    pub(super) fn raise(&mut self, commits: u64) -> io::Result<()> {
+        let number = commits.to_le_bytes();
+        let mut content = [0; LENGTH];
+        for (to, from) in
+            content.iter_mut().zip(number.into_iter().chain(crc32c::crc32c(&number).to_le_bytes()))
+        {
+            *to = from;
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&content)?;
+        self.acknowledged = commits;
+        Ok(())
+    }
+}
+
+fn decode(content: &[u8]) -> Option<u64> {
+    let content: &[u8; LENGTH] = content.try_into().ok()?;
+    let (number, crc) = content.split_first_chunk::<8>()?;
+    (crc == crc32c::crc32c(number).to_le_bytes()).then(|| u64::from_le_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fence_is_remembered_and_a_damaged_one_proves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fence");
+        let mut fence = Fence::open(&path).unwrap();
+        assert_eq!(fence.acknowledged(), 0);
+        fence.raise(300).unwrap();
+        fence.raise(299).unwrap();
+        assert_eq!(Fence::open(&path).unwrap().acknowledged(), 299);
+
+        let good = std::fs::read(&path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut flipped = good.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            assert_eq!(Fence::open(&path).unwrap().acknowledged(), 0, "bit {bit}");
+        }
+    }
+}
