@@ -5,6 +5,7 @@ mod environment;
 mod go;
 pub mod output;
 mod pachctl;
+mod tls;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,6 +55,8 @@ enum Noun {
     #[command(subcommand)]
     Config(contexts::Config),
     Version(version::Show),
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Print a script that completes Muster's commands in a shell.
     Completion(completion::Completion),
 }
@@ -79,6 +82,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Enterprise(command) => block_on(enterprise::run(command, &invocation)),
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
+        Noun::Tls(command) => tls::run(&command),
         Noun::Completion(command) => completion::run(&command),
     }
 }

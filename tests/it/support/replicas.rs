@@ -133,10 +133,10 @@ impl Replicas {
             command.arg("--bootstrap-token-file").arg(self.folder.path().join("token"));
         }
         if self.setup.peer_tls {
-            let tls = self.folder.path().join("tls");
-            command.arg("--peer-ca").arg(tls.join("ca.crt"));
-            command.arg("--peer-cert").arg(tls.join(format!("{}.crt", replica.name)));
-            command.arg("--peer-key").arg(tls.join(format!("{}.key", replica.name)));
+            let tls = self.folder.path().join("tls").join(&replica.name);
+            command.arg("--peer-ca").arg(tls.join("peer-ca.crt"));
+            command.arg("--peer-cert").arg(tls.join("peer.crt"));
+            command.arg("--peer-key").arg(tls.join("peer.key"));
         }
         command.args(&self.setup.flags);
         command.envs(self.setup.env.iter().cloned());
@@ -261,11 +261,11 @@ impl Replicas {
     }
 
     fn make_certificates(&self) {
-        let names: Vec<&str> = self.replicas.iter().map(|replica| replica.name.as_str()).collect();
+        let names = self.replicas.iter().map(|replica| format!("--replica={}", replica.name));
         let made = muster()
             .args(["tls", "init", "--out"])
             .arg(self.folder.path().join("tls"))
-            .args(["--replicas", &names.join(","), "--hosts", "127.0.0.1,localhost"])
+            .args(names)
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
