@@ -3,6 +3,7 @@
 //! cluster, and this crate knows none.)
 
 pub mod core;
+pub mod disk;
 mod durable;
 pub mod folder;
 pub mod log;

@@ -1,0 +1,171 @@
+//! How much room the disk of the data folder has left.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Below which room a disk is said to be filling or low. Of a pair the larger amount decides, but the
+/// one in bytes counts for no more than a quarter of a small disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskLimits {
+    /// Room that is worth a warning.
+    pub filling: Room,
+    /// Room below which commands that let the state grow are refused.
+    pub low: Room,
+}
+
+/// An amount of free room, as a part of the disk and in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Hundredths of the whole disk.
+    pub percent: u8,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Default for DiskLimits {
+    fn default() -> DiskLimits {
+        DiskLimits {
+            filling: Room { percent: 10, bytes: 1024 * MIB },
+            low: Room { percent: 5, bytes: 512 * MIB },
+        }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// What a replica does about its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskState {
+    /// There is room.
+    Roomy,
+    /// Somebody should look; nothing is refused.
+    Filling,
+    /// Commands that let the state grow are refused; heartbeats, deletes and compaction go on.
+    Low,
+}
+
+/// Room on the disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What this process may still write.
+    pub available: u64,
+    /// The whole disk.
+    pub total: u64,
+}
+
+/// Watches the disk of one folder. It leaves a state by itself once there is a tenth more room than
+/// the limit asks for, so that a disk at the limit does not flicker.
+#[derive(Clone, Debug)]
+pub struct DiskWatch {
+    folder: PathBuf,
+    limits: DiskLimits,
+    state: DiskState,
+}
+
+impl DiskWatch {
+    /// A watch over the disk of `folder`.
+    pub fn new(folder: &Path, limits: DiskLimits) -> DiskWatch {
+        DiskWatch { folder: folder.to_owned(), limits, state: DiskState::Roomy }
+    }
+
+    /// Looks at the disk now. Cheap, but asks the operating system: some seconds apart is plenty.
+    pub fn look(&mut self) -> io::Result<(DiskState, DiskSpace)> {
+        let stats = fs4::statvfs(&self.folder)?;
+        let space = DiskSpace { available: stats.available_space(), total: stats.total_space() };
+        Ok((self.judge(space), space))
+    }
+
+    /// What was found last.
+    pub fn state(&self) -> DiskState {
+        self.state
+    }
+
+    fn judge(&mut self, space: DiskSpace) -> DiskState {
+        let entered = self.limits.state(space.available, space.total);
+        // Seen with the margin taken off: a state is left only when even this looks better.
+        let margin = space.available - space.available / 11;
+        let kept = self.limits.state(margin, space.total).min(self.state);
+        self.state = entered.max(kept);
+        self.state
+    }
+}
+
+impl DiskLimits {
+    fn state(&self, available: u64, total: u64) -> DiskState {
+        if available < self.low.of(total) {
+            DiskState::Low
+        } else if available < self.filling.of(total) {
+            DiskState::Filling
+        } else {
+            DiskState::Roomy
+        }
+    }
+}
+
+impl Room {
+    /// The room asked for on a disk of `total` bytes.
+    fn of(self, total: u64) -> u64 {
+        let part = total / 100 * u64::from(self.percent);
+        part.max(self.bytes.min(total / 4))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1024 * MIB;
+
+    fn watch() -> DiskWatch {
+        DiskWatch::new(Path::new("."), DiskLimits::default())
+    }
+
+    fn state(available: u64, total: u64) -> DiskState {
+        watch().judge(DiskSpace { available, total })
+    }
+
+    #[test]
+    fn the_larger_of_part_and_bytes_decides() {
+        assert_eq!(state(600 * MIB, 8 * GIB), DiskState::Filling);
+        assert_eq!(state(500 * MIB, 8 * GIB), DiskState::Low);
+        assert_eq!(state(4 * GIB, 100 * GIB), DiskState::Low);
+        assert_eq!(state(6 * GIB, 100 * GIB), DiskState::Filling);
+        assert_eq!(state(11 * GIB, 100 * GIB), DiskState::Roomy);
+    }
+
+    #[test]
+    fn a_small_disk_is_not_low_from_the_start() {
+        assert_eq!(state(400 * MIB, 400 * MIB), DiskState::Roomy);
+        assert_eq!(state(90 * MIB, 400 * MIB), DiskState::Low);
+        assert_eq!(state(0, 0), DiskState::Roomy);
+    }
+
+    #[test]
+    fn a_state_is_left_by_itself_but_not_at_the_limit() {
+        let mut watch = watch();
+        let total = 8 * GIB;
+        let mut judge =
+            |available: u64| watch.judge(DiskSpace { available: available * MIB, total });
+        assert_eq!(judge(2000), DiskState::Roomy);
+        assert_eq!(judge(511), DiskState::Low);
+        assert_eq!(judge(520), DiskState::Low, "within the margin");
+        assert_eq!(judge(570), DiskState::Filling);
+        assert_eq!(judge(1030), DiskState::Filling, "within the margin");
+        assert_eq!(judge(1200), DiskState::Roomy);
+        assert_eq!(judge(520), DiskState::Filling, "entered without a margin");
+        assert_eq!(judge(8000), DiskState::Roomy);
+    }
+
+    #[test]
+    fn a_real_folder_has_a_disk_and_a_missing_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = DiskWatch::new(folder.path(), DiskLimits::default());
+        let (state, space) = watch.look().unwrap();
+        assert_eq!(watch.state(), state);
+        assert!(space.available <= space.total);
+        let missing = folder.path().join("missing");
+        DiskWatch::new(&missing, DiskLimits::default()).look().unwrap_err();
+    }
+}
