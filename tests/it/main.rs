@@ -8,5 +8,17 @@
     reason = "a test that fails, panics, and tells what it saw"
 )]
 
+mod admin;
+mod command_line;
+mod connections;
+mod encryption;
+mod enterprise;
+mod folder;
+mod input;
+mod license;
+mod licensing;
+mod ops;
+mod parsers;
 mod rooms;
 mod support;
+mod survive;

@@ -38,7 +38,7 @@ impl Authority {
         Authority { key: KeyPair::generate(KeySize::Rsa2048).unwrap() }
     }
 
-    /// PEM of the SubjectPublicKeyInfo.
+    /// PEM of the `SubjectPublicKeyInfo`.
     pub(crate) fn public_key(&self) -> String {
         let der = self.key.public_key().as_der().unwrap();
         let text = STANDARD.encode(der.as_ref());

@@ -11,7 +11,6 @@ use muster_proto::license_v2::{
     self, AddClusterRequest, ClusterStatus, HeartbeatRequest, UpdateClusterRequest,
     UserClusterInfo, api_client::ApiClient as LicenseClient,
 };
-use muster_proto::muster::v1::fleet_client::FleetClient;
 use muster_proto::muster::v1::replica_client::ReplicaClient;
 use muster_proto::muster::v1::{ReplicaStatus, SaveSnapshotResponse};
 use muster_proto::versionpb_v2::{Version, api_client::ApiClient as VersionClient};
@@ -31,7 +30,6 @@ pub(crate) struct Client {
     pub(crate) admin: AdminClient<Channel>,
     pub(crate) version: VersionClient<Channel>,
     pub(crate) replica: ReplicaClient<Channel>,
-    pub(crate) fleet: FleetClient<Channel>,
 }
 
 impl Client {
@@ -56,7 +54,6 @@ impl Client {
             admin: AdminClient::new(channel.clone()),
             version: VersionClient::new(channel.clone()),
             replica: ReplicaClient::new(channel.clone()),
-            fleet: FleetClient::new(channel.clone()),
             channel,
         }
     }

@@ -19,6 +19,8 @@ const TOKEN: &str = "a-token-that-all-replicas-of-the-tests-share";
 pub(crate) struct Setup {
     /// Mutual TLS between the replicas, with certificates of `muster tls init`.
     pub(crate) peer_tls: bool,
+    /// TLS towards clients, with certificates of the same command.
+    pub(crate) api_tls: bool,
     /// More flags for every `muster serve`.
     pub(crate) flags: Vec<String>,
     /// More environment for every `muster serve`.
@@ -28,7 +30,7 @@ pub(crate) struct Setup {
 pub(crate) struct Replicas {
     folder: TempDir,
     setup: Setup,
-    replicas: Vec<Replica>,
+    members: Vec<Replica>,
 }
 
 pub(crate) struct Replica {
@@ -36,6 +38,7 @@ pub(crate) struct Replica {
     pub(crate) grpc: u16,
     pub(crate) ops: u16,
     pub(crate) peer: u16,
+    data: PathBuf,
     process: Option<Process>,
 }
 
@@ -59,28 +62,29 @@ impl Replicas {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("token"), TOKEN).unwrap();
         fs::write(folder.path().join("license.pub"), Authority::get().public_key()).unwrap();
-        let replicas = (0..size)
+        let members = (0..size)
             .map(|at| Replica {
                 name: format!("r{at}"),
                 grpc: ports::free(),
                 ops: ports::free(),
                 peer: ports::free(),
+                data: folder.path().join(format!("data-{at}")),
                 process: None,
             })
             .collect();
-        let world = Replicas { folder, setup, replicas };
-        if world.setup.peer_tls {
-            world.make_certificates();
+        let world = Replicas { folder, setup, members };
+        if world.setup.peer_tls || world.setup.api_tls {
+            world.make_certificates("tls");
         }
         world
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.replicas.len()
+        self.members.len()
     }
 
     pub(crate) fn replica(&self, at: usize) -> &Replica {
-        &self.replicas[at]
+        &self.members[at]
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -88,7 +92,12 @@ impl Replicas {
     }
 
     pub(crate) fn data(&self, at: usize) -> PathBuf {
-        self.folder.path().join(format!("data-{at}"))
+        self.members[at].data.clone()
+    }
+
+    /// Lets the next start use another data folder.
+    pub(crate) fn move_data(&mut self, at: usize, data: PathBuf) {
+        self.members[at].data = data;
     }
 
     pub(crate) fn log(&self, at: usize) -> PathBuf {
@@ -106,17 +115,17 @@ impl Replicas {
     }
 
     pub(crate) fn address(&self, at: usize) -> String {
-        format!("http://127.0.0.1:{}", self.replicas[at].grpc)
+        format!("http://127.0.0.1:{}", self.members[at].grpc)
     }
 
     /// The address as pachctl writes it.
     pub(crate) fn pachd_address(&self, at: usize) -> String {
-        format!("grpc://127.0.0.1:{}", self.replicas[at].grpc)
+        format!("grpc://127.0.0.1:{}", self.members[at].grpc)
     }
 
     /// The flags of one replica, as `launch` gives them.
     pub(crate) fn command(&self, at: usize) -> Command {
-        let replica = &self.replicas[at];
+        let replica = &self.members[at];
         let mut command = muster();
         command
             .arg("serve")
@@ -128,15 +137,19 @@ impl Replicas {
             .args(["--peer-listen", &format!("127.0.0.1:{}", replica.peer)])
             .arg("--license-public-key")
             .arg(self.folder.path().join("license.pub"));
-        if self.replicas.len() > 1 {
+        if self.members.len() > 1 {
             command.args(["--initial-cluster", &self.initial_cluster()]);
             command.arg("--bootstrap-token-file").arg(self.folder.path().join("token"));
         }
+        let tls = self.folder.path().join("tls").join(&replica.name);
         if self.setup.peer_tls {
-            let tls = self.folder.path().join("tls").join(&replica.name);
             command.arg("--peer-ca").arg(tls.join("peer-ca.crt"));
             command.arg("--peer-cert").arg(tls.join("peer.crt"));
             command.arg("--peer-key").arg(tls.join("peer.key"));
+        }
+        if self.setup.api_tls {
+            command.arg("--tls-cert").arg(tls.join("api.crt"));
+            command.arg("--tls-key").arg(tls.join("api.key"));
         }
         command.args(&self.setup.flags);
         command.envs(self.setup.env.iter().cloned());
@@ -144,12 +157,12 @@ impl Replicas {
     }
 
     pub(crate) fn initial_cluster(&self) -> String {
-        let members: Vec<String> = self
-            .replicas
+        let listed: Vec<String> = self
+            .members
             .iter()
             .map(|replica| format!("{}=127.0.0.1:{}", replica.name, replica.peer))
             .collect();
-        members.join(",")
+        listed.join(",")
     }
 
     /// Starts the process of one replica without waiting for anything.
@@ -160,14 +173,14 @@ impl Replicas {
 
     pub(crate) fn launch_as(&mut self, at: usize, command: &mut Command) {
         let log = self.log(at);
-        let process = Process::spawn(&self.replicas[at].name, command, &log);
-        self.replicas[at].process = Some(process);
+        let process = Process::spawn(&self.members[at].name, command, &log);
+        self.members[at].process = Some(process);
     }
 
     /// Waits until every running replica is ready.
     pub(crate) fn wait_ready(&mut self) {
-        for at in 0..self.replicas.len() {
-            if self.replicas[at].process.is_some() {
+        for at in 0..self.members.len() {
+            if self.members[at].process.is_some() {
                 self.wait_ready_one(at);
             }
         }
@@ -175,7 +188,7 @@ impl Replicas {
 
     pub(crate) fn wait_ready_one(&mut self, at: usize) {
         let log = self.log(at);
-        let replica = &mut self.replicas[at];
+        let replica = &mut self.members[at];
         wait::until(&format!("{} to be ready", replica.name), || {
             let ended = replica.process.as_mut().and_then(Process::ended);
             if let Some(status) = ended {
@@ -186,29 +199,29 @@ impl Replicas {
     }
 
     pub(crate) fn is_running(&self, at: usize) -> bool {
-        self.replicas[at].process.is_some()
+        self.members[at].process.is_some()
     }
 
     pub(crate) fn process(&mut self, at: usize) -> &mut Process {
-        self.replicas[at].process.as_mut().unwrap()
+        self.members[at].process.as_mut().unwrap()
     }
 
     /// kill -9.
     pub(crate) fn kill(&mut self, at: usize) {
-        if let Some(mut process) = self.replicas[at].process.take() {
+        if let Some(mut process) = self.members[at].process.take() {
             process.kill();
         }
     }
 
     /// SIGTERM, and the exit status.
     pub(crate) fn terminate(&mut self, at: usize) -> ExitStatus {
-        let mut process = self.replicas[at].process.take().unwrap();
+        let mut process = self.members[at].process.take().unwrap();
         process.terminate()
     }
 
     /// Waits for a replica that is expected to give up.
     pub(crate) fn wait_ended(&mut self, at: usize) -> ExitStatus {
-        let mut process = self.replicas[at].process.take().unwrap();
+        let mut process = self.members[at].process.take().unwrap();
         process.wait()
     }
 
@@ -260,14 +273,30 @@ impl Replicas {
         .await
     }
 
-    fn make_certificates(&self) {
-        let names = self.replicas.iter().map(|replica| format!("--replica={}", replica.name));
-        let made = muster()
-            .args(["tls", "init", "--out"])
-            .arg(self.folder.path().join("tls"))
-            .args(names)
-            .output()
-            .unwrap();
+    /// Position and digest of each replica's state, once all have applied the same entries.
+    pub(crate) async fn state_digests(&self) -> Vec<(u64, u32)> {
+        wait::until_ok("snapshots of one position", || async {
+            self.wait_level().await;
+            let mut digests = Vec::new();
+            for at in 0..self.len() {
+                let saved = self.client(at).save_snapshot().await.map_err(|e| e.to_string())?;
+                let found = muster_cluster::snapshot::inspect(Path::new(&saved.path)).unwrap();
+                digests.push((found.meta.index, found.meta.digest));
+            }
+            let is_level = digests.windows(2).all(|pair| pair[0].0 == pair[1].0);
+            if is_level { Ok(digests) } else { Err(format!("{digests:?}")) }
+        })
+        .await
+    }
+
+    /// Makes a CA and certificates for all replicas in a folder of that name.
+    pub(crate) fn make_certificates(&self, folder: &str) {
+        let mut command = muster();
+        command.args(["tls", "init", "--out"]).arg(self.folder.path().join(folder));
+        for replica in &self.members {
+            command.arg("--replica").arg(format!("{}=127.0.0.1,localhost", replica.name));
+        }
+        let made = command.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 }

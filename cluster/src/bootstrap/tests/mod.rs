@@ -1,2 +1,0 @@
-mod real;
-mod rule;
