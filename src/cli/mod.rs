@@ -2,9 +2,14 @@
 
 mod completion;
 mod environment;
+mod fleet;
 mod go;
 pub mod output;
 mod pachctl;
+mod remote;
+mod replica;
+mod snapshot;
+mod table;
 mod tls;
 
 use std::process::ExitCode;
@@ -57,6 +62,15 @@ enum Noun {
     Version(version::Show),
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// The processes of Muster that agree on one state.
+    #[command(subcommand)]
+    Replica(replica::Replica),
+    /// The whole state as a file.
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    /// All registered clusters.
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// Print a script that completes Muster's commands in a shell.
     Completion(completion::Completion),
 }
@@ -83,6 +97,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
         Noun::Tls(command) => tls::run(&command),
+        Noun::Replica(command) => block_on(replica::run(command, &invocation)),
+        Noun::Fleet(command) => block_on(fleet::run(command, &invocation)),
+        Noun::Snapshot(command) => block_on(snapshot::run(command, &invocation)),
         Noun::Completion(command) => completion::run(&command),
     }
 }

@@ -105,12 +105,50 @@ impl Server {
         file.choose(Which::Active, &invocation.environment)?;
         let context = file.choose(which, &invocation.environment)?;
         let target = target(&context, &invocation.environment)?;
-        let limit = invocation.deadline.map_or(DIAL_LIMIT, |deadline| {
-            deadline.saturating_duration_since(Instant::now()).min(DIAL_LIMIT)
-        });
+        let dialled = Server::dial(invocation, context, target, DIAL_LIMIT).await;
+        let mut server = dialled.map_err(&wrap)?;
+        server.info = server.introduce(which).await.map_err(wrap)?;
+        server.heed(&invocation.environment);
+        server.remember_deployment(&invocation.environment)?;
+        if which == Which::Enterprise {
+            output::note(&format!("Using enterprise context: {}", server.context.name));
+        }
+        Ok(server)
+    }
+
+    /// Opens the enterprise context's connection for Muster's own services: nothing is asked of
+    /// the server and nothing is stored.
+    pub(crate) async fn of_context(
+        invocation: &Invocation,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        let file = ConfigFile::load(&invocation.environment)?;
+        let context = file.choose(Which::Enterprise, &invocation.environment)?;
+        let target = target(&context, &invocation.environment)?;
+        Server::dial(invocation, context, target, limit).await
+    }
+
+    /// As [`Server::of_context`], of a server that no context names.
+    pub(crate) async fn at(
+        invocation: &Invocation,
+        target: Target,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        let context = Named { name: target.address.to_string(), context: Context::default() };
+        Server::dial(invocation, context, target, limit).await
+    }
+
+    async fn dial(
+        invocation: &Invocation,
+        context: Named,
+        target: Target,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let limit = invocation.deadline.map_or(limit, |deadline| left(deadline).min(limit));
         let channel = dial::connect(&target.address, &target.roots, limit, patience())
             .await
-            .map_err(|error| wrap(no_connection(&error, &target.address)))?;
+            .map_err(|error| no_connection(&error, &target.address))?;
         if invocation.verbose {
             output::note(&format!("connected to {} (context {})", target.address, context.name));
         }
@@ -124,21 +162,13 @@ impl Server {
                 .hint("it may only hold visible ASCII characters")
             })?),
         };
-        let caller = Caller { token, deadline: invocation.deadline };
-        let mut server = Server {
+        Ok(Server {
             address: target.address,
             context,
             info: ClusterInfo::default(),
             channel,
-            caller,
-        };
-        server.info = server.introduce(which).await.map_err(wrap)?;
-        server.heed(&invocation.environment);
-        server.remember_deployment(&invocation.environment)?;
-        if which == Which::Enterprise {
-            output::note(&format!("Using enterprise context: {}", server.context.name));
-        }
-        Ok(server)
+            caller: Caller { token, deadline: invocation.deadline },
+        })
     }
 
     pub(crate) fn license(&self) -> LicenseClient<Authorized> {

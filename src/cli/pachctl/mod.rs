@@ -10,5 +10,3 @@ pub(crate) mod enterprise;
 mod failures;
 pub(crate) mod license;
 pub(crate) mod version;
-
-pub(crate) use config::Which;
