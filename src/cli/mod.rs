@@ -1,5 +1,6 @@
 //! The command line: parses it, runs one command, says how the process ends.
 
+mod authority;
 mod completion;
 mod environment;
 mod fleet;

@@ -14,6 +14,7 @@ use super::config::Which;
 use super::connect::{Invocation, Server};
 use super::contexts::Ignored;
 use super::failures::{raw, scrubbed};
+use crate::cli::authority::Authority;
 use crate::cli::go;
 use crate::cli::output::{self, Failure};
 use crate::dial::MESSAGE_BYTES_MAX;
@@ -43,6 +44,8 @@ pub(crate) enum License {
     DeleteAll,
     /// Print the license with its activation code.
     GetState(Ignored),
+    #[command(flatten)]
+    Authority(Authority),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +83,7 @@ const SELF_ADDRESS: &str = "grpc://localhost:1653";
 
 pub(crate) async fn run(command: License, invocation: &Invocation) -> Result<(), Failure> {
     match command {
+        License::Authority(command) => command.run(),
         License::Activate { no_register } => {
             let code = read_key()?;
             let server = Server::open(invocation, Which::Enterprise).await?;
@@ -133,7 +137,7 @@ async fn ask(command: License, server: &Server) -> Result<String, Failure> {
             let answer = server.call(license.get_activation_code(request)).await;
             Ok(state(&answer.map_err(|status| raw(&status))?))
         }
-        License::Activate { .. } => Ok(String::new()),
+        License::Activate { .. } | License::Authority(_) => Ok(String::new()),
     }
 }
 
