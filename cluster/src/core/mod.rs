@@ -28,6 +28,8 @@ mod recover;
 mod snapshots;
 mod status;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transfers;
 
 use std::collections::BTreeMap;
