@@ -4,8 +4,10 @@
 
 pub mod core;
 pub mod disk;
+mod driver;
 mod durable;
 pub mod folder;
+pub mod group;
 pub mod log;
 pub mod machine;
 pub mod net;

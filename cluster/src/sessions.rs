@@ -243,6 +243,21 @@ impl<M: StateMachine> Replicated<M> {
         Some(answer)
     }
 
+    /// What is remembered of the requests of one process: a process whose state was replaced by a
+    /// snapshot finds in it the answers to requests whose entries it never saw.
+    pub fn answers(
+        &self,
+        replica: ReplicaId,
+        incarnation: u64,
+    ) -> impl Iterator<Item = (u64, Option<&Answer>)> {
+        self.sessions
+            .get(&replica.0)
+            .filter(|session| session.incarnation == incarnation)
+            .into_iter()
+            .flat_map(|session| &session.answers)
+            .map(|(sequence, answer)| (*sequence, answer.as_ref()))
+    }
+
     /// A picture of the whole, to be saved while applying goes on.
     pub fn picture(&self) -> Picture<M> {
         Picture {

@@ -1,0 +1,82 @@
+//! What a replica's core shows to the outside.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{Gauge, gauge};
+
+use crate::{
+    core::{CoreStatus, MemberStatus, Role},
+    types::{Member, ReplicaId},
+};
+
+/// A peer heard of within so many ticks counts as alive.
+const ALIVE_TICKS: u64 = 40;
+
+pub(crate) struct Gauges {
+    is_leader: Gauge,
+    has_leader: Gauge,
+    term: Gauge,
+    commit: Gauge,
+    applied: Gauge,
+    last: Gauge,
+    log_bytes: Gauge,
+    tolerance: Gauge,
+    alive: Gauge,
+    silent: Gauge,
+    peers: BTreeMap<ReplicaId, (Gauge, Gauge)>,
+}
+
+impl Gauges {
+    pub(crate) fn new(me: ReplicaId, members: &[Member]) -> Self {
+        let peers = members
+            .iter()
+            .filter(|member| member.id != me)
+            .map(|member| {
+                let name = member.name.clone();
+                let lag = gauge!("muster_raft_peer_lag_entries", "peer" => name.clone());
+                let contact = gauge!("muster_raft_peer_last_contact_seconds", "peer" => name);
+                (member.id, (lag, contact))
+            })
+            .collect();
+        Self {
+            is_leader: gauge!("muster_raft_is_leader"),
+            has_leader: gauge!("muster_raft_has_leader"),
+            term: gauge!("muster_raft_term"),
+            commit: gauge!("muster_raft_commit_index"),
+            applied: gauge!("muster_raft_applied_index"),
+            last: gauge!("muster_raft_last_log_index"),
+            log_bytes: gauge!("muster_raft_log_size_bytes"),
+            tolerance: gauge!("muster_raft_failure_tolerance"),
+            alive: gauge!("muster_raft_members", "role" => "voter", "state" => "alive"),
+            silent: gauge!("muster_raft_members", "role" => "voter", "state" => "silent"),
+            peers,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 entries are far off")]
+    pub(crate) fn set(&self, core: &CoreStatus, applied: u64, tick: Duration) {
+        let leads = core.leadership.role == Role::Leader;
+        self.is_leader.set(f64::from(u8::from(leads)));
+        self.has_leader.set(f64::from(u8::from(core.leadership.leader.is_some())));
+        self.term.set(core.leadership.term as f64);
+        self.commit.set(core.commit as f64);
+        self.applied.set(applied as f64);
+        self.last.set(core.last_index as f64);
+        self.log_bytes.set(core.log_bytes as f64);
+        let heard =
+            |member: &&MemberStatus| member.last_contact.is_some_and(|ticks| ticks <= ALIVE_TICKS);
+        let alive = core.members.iter().filter(heard).count();
+        let quorum = core.members.len() / 2 + 1;
+        self.alive.set(alive as f64);
+        self.silent.set((core.members.len() - alive) as f64);
+        // Only the leader hears from everybody.
+        self.tolerance.set(if leads { alive.saturating_sub(quorum) as f64 } else { f64::NAN });
+        for member in &core.members {
+            let Some((lag, contact)) = self.peers.get(&member.id) else { continue };
+            let behind = member.matched.map(|matched| core.last_index.saturating_sub(matched));
+            lag.set(behind.map_or(f64::NAN, |entries| entries as f64));
+            let silence = member.last_contact.filter(|_| leads);
+            contact.set(silence.map_or(f64::NAN, |ticks| ticks as f64 * tick.as_secs_f64()));
+        }
+    }
+}

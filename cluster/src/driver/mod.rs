@@ -1,0 +1,30 @@
+//! The threads around a core.
+//!
+//! ```text
+//!  clients, peers ─▶ inbox ─▶ core thread ─┬─▶ log writer ──▶ inbox (persisted)
+//!                                          ├─▶ applier ─────▶ waiting clients, view, inbox (applied)
+//!                                          ├─▶ keeper of snapshots ─▶ inbox, peers
+//!                                          └─▶ peers
+//! ```
+//!
+//! Batches form by draining: whatever waits is taken at once, and nobody waits for more to come.
+
+mod applier;
+mod desk;
+mod end;
+mod inbox;
+mod keeper;
+mod metrics;
+mod runner;
+mod shared;
+mod start;
+mod writer;
+
+pub use end::Ended;
+
+pub(crate) use desk::NoTicket;
+pub(crate) use shared::Shared;
+pub(crate) use start::start;
+
+/// Jobs that may wait for a thread; the core waits when there are more.
+const QUEUE: usize = 1024;

@@ -1,0 +1,103 @@
+//! What the threads of a replica and its clients share.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    desk::{Proposals, Tickets},
+    end::{Ended, Ending, guarded},
+    inbox::Inbox,
+};
+use crate::{
+    core::{CoreStatus, Input, Leadership},
+    group::{Published, SavedSnapshot, StartError},
+    machine::StateMachine,
+    net::{Lane, PeerEvents},
+    types::{Member, ReplicaId},
+};
+
+/// A core's status and when it was so.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusRecord {
+    pub(crate) core: CoreStatus,
+    pub(crate) ticked: Instant,
+    /// When a leader was last heard, this replica itself included.
+    pub(crate) leader_heard: Option<Instant>,
+}
+
+pub(crate) struct Shared<M: StateMachine> {
+    pub(crate) me: ReplicaId,
+    pub(crate) incarnation: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) inbox: Inbox,
+    pub(crate) proposals: Proposals,
+    pub(crate) reads: Tickets<Published<M::View>>,
+    pub(crate) wishes: Tickets<SavedSnapshot>,
+    pub(crate) published: ArcSwap<Published<M::View>>,
+    pub(crate) status: ArcSwap<StatusRecord>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    /// No leader for so long that there is no point in waiting for one.
+    pub(crate) leaderless: AtomicBool,
+    pub(crate) ending: Ending,
+}
+
+impl<M: StateMachine> Shared<M> {
+    /// Stops everything; the first reason counts.
+    pub(crate) fn end(&self, ended: Ended) {
+        if ended.exit_code != 0 {
+            tracing::error!(reason = %ended.reason, code = ended.exit_code, "the replica stops");
+        }
+        self.ending.tell(ended);
+        self.inbox.close();
+        self.proposals.close();
+        self.reads.close();
+        self.wishes.close();
+    }
+
+    /// Starts one of the replica's threads. If it fails, the replica stops.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: &'static str,
+        thread: impl FnOnce() -> Result<(), StartError> + Send + 'static,
+    ) -> Result<thread::JoinHandle<()>, StartError> {
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("muster-{name}"))
+            .spawn(move || {
+                if let Some(ended) = guarded(name, thread) {
+                    shared.end(ended);
+                }
+            })
+            .map_err(StartError::Thread)
+    }
+
+    pub(crate) fn published(&self) -> Published<M::View> {
+        Published::clone(&self.published.load())
+    }
+}
+
+/// Brings what peers send into the inbox.
+pub(crate) struct Events<M: StateMachine>(pub(crate) Arc<Shared<M>>);
+
+impl<M: StateMachine> PeerEvents for Events<M> {
+    fn received(&self, from: ReplicaId, _lane: Lane, payload: Bytes) {
+        if !self.0.inbox.push_message(from, payload) {
+            metrics::counter!("muster_raft_messages_dropped_total").increment(1);
+        }
+    }
+
+    fn up(&self, peer: ReplicaId) {
+        self.0.inbox.push(Input::PeerUp(peer));
+    }
+
+    fn down(&self, peer: ReplicaId) {
+        self.0.inbox.push(Input::PeerDown(peer));
+    }
+}

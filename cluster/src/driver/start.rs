@@ -1,0 +1,172 @@
+//! Bringing a replica up: first what is on its disk, then its peers, then its threads.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, atomic::AtomicBool, mpsc::sync_channel},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::{
+    QUEUE,
+    applier::Applier,
+    desk::{Proposals, Tickets},
+    end::Ending,
+    inbox::Inbox,
+    keeper::{Keeper, load_state},
+    metrics::Gauges,
+    runner::Runner,
+    shared::{Events, Shared, StatusRecord},
+    writer::Writer,
+};
+use crate::{
+    core::{Core, CoreConfig, Leadership, reconcile},
+    folder::DataFolder,
+    group::{GroupEnd, GroupOptions, Inner, Published, StartError},
+    log::{LogStore, RedbLog},
+    machine::StateMachine,
+    net::{PeerOptions, Peers},
+    sessions::Replicated,
+    snapshot::{FileSnapshots, SnapshotMeta, SnapshotStore},
+    types::GroupId,
+};
+
+/// What a data folder holds.
+struct Opened<M> {
+    log: Box<dyn LogStore>,
+    store: Arc<dyn SnapshotStore>,
+    newest: Option<SnapshotMeta>,
+    state: Replicated<M>,
+    core: Core,
+    data: DataFolder,
+}
+
+pub(crate) async fn start<M: StateMachine>(
+    options: GroupOptions,
+) -> Result<(Inner<M>, GroupEnd), StartError> {
+    let GroupOptions { data, members, listener, tls, timers, snapshot, seed, clock } = options;
+    let identity = data.identity().cloned().ok_or(StartError::NoIdentity)?;
+    let (group, me, incarnation) = (identity.group, identity.replica, data.incarnation());
+    if members.iter().all(|member| member.id != me) {
+        return Err(StartError::NotAMember(me));
+    }
+    let config = CoreConfig {
+        group,
+        me,
+        incarnation,
+        voters: members.iter().map(|member| member.id).collect(),
+        seed,
+        election_ticks: timers.election_ticks,
+        heartbeat_ticks: timers.heartbeat_ticks,
+        snapshot,
+    };
+    let opened = tokio::task::spawn_blocking(move || open::<M>(data, config))
+        .await
+        .map_err(|error| StartError::Panicked(error.to_string()))??;
+    let (ending, ended) = Ending::new();
+    let shared = Arc::new(Shared {
+        me,
+        incarnation,
+        inbox: Inbox::default(),
+        proposals: Proposals::default(),
+        reads: Tickets::default(),
+        wishes: Tickets::default(),
+        published: ArcSwap::from_pointee(published(&opened.state)),
+        status: ArcSwap::from_pointee(StatusRecord {
+            core: opened.core.status(),
+            ticked: Instant::now(),
+            leader_heard: None,
+        }),
+        leadership: watch::Sender::new(Leadership::default()),
+        leaderless: AtomicBool::new(false),
+        ending,
+        members,
+    });
+    let peers = Peers::start(
+        PeerOptions {
+            group,
+            me,
+            incarnation,
+            listener,
+            tls,
+            members: shared.members.clone(),
+            election_timeout: timers.tick * timers.election_ticks,
+        },
+        Arc::new(Events(Arc::clone(&shared))),
+    );
+    let inner = Inner { shared, peers, timers, threads: Mutex::default() };
+    spawn_all(&inner, opened, group, clock)?;
+    Ok((inner, GroupEnd(ended)))
+}
+
+fn open<M: StateMachine>(data: DataFolder, config: CoreConfig) -> Result<Opened<M>, StartError> {
+    let mut log: Box<dyn LogStore> = Box::new(RedbLog::open(&data.log_path())?);
+    let store: Arc<dyn SnapshotStore> = Arc::new(FileSnapshots::open(&data.snapshots_path())?);
+    let newest = store.latest()?;
+    let (loaded, repair) = reconcile(log.load()?, newest.as_ref())?;
+    if let Some(batch) = repair {
+        log.write(&[batch])?;
+    }
+    let state = match &newest {
+        Some(meta) => load_state(store.as_ref(), meta.index)?,
+        None => Replicated::empty(),
+    };
+    let core = Core::new(config, loaded, newest.clone())?;
+    Ok(Opened { log, store, newest, state, core, data })
+}
+
+fn spawn_all<M: StateMachine>(
+    inner: &Inner<M>,
+    opened: Opened<M>,
+    group: GroupId,
+    clock: crate::group::Clock,
+) -> Result<(), StartError> {
+    let Opened { log, store, newest, state, core, data } = opened;
+    let Inner { shared, peers, timers, .. } = inner;
+    let (to_writer, for_writer) = sync_channel(QUEUE);
+    let (to_applier, for_applier) = sync_channel(QUEUE);
+    let (to_keeper, for_keeper) = sync_channel(QUEUE);
+    let writer = Writer { shared: Arc::clone(shared), jobs: for_writer, log, folder: data };
+    let applier = Applier {
+        shared: Arc::clone(shared),
+        jobs: for_applier,
+        state,
+        store: Arc::clone(&store),
+        keeper: to_keeper.clone(),
+    };
+    let keeper = Keeper::new(Arc::clone(shared), for_keeper, store, peers.clone(), group, newest);
+    let runner = Runner {
+        core,
+        clock,
+        tick: timers.tick,
+        patience: u64::from(timers.election_ticks) * 3,
+        peers: peers.clone(),
+        writer: to_writer,
+        applier: to_applier,
+        keeper: to_keeper,
+        gauges: Gauges::new(shared.me, &shared.members),
+        clogged: BTreeSet::new(),
+        leader_heard: None,
+        leaderless: 0,
+        shared: Arc::clone(shared),
+    };
+    let threads = vec![
+        shared.spawn("log", || writer.run())?,
+        shared.spawn("apply", || applier.run())?,
+        shared.spawn("keep", || keeper.run())?,
+        shared.spawn("core", || runner.run())?,
+    ];
+    *inner.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = threads;
+    Ok(())
+}
+
+fn published<M: StateMachine>(state: &Replicated<M>) -> Published<M::View> {
+    Published {
+        view: state.machine().view(),
+        index: state.index(),
+        term: state.term(),
+        time: state.time(),
+    }
+}
