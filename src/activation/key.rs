@@ -105,6 +105,5 @@ pub(super) fn write_pem(label: &str, der: &[u8]) -> String {
         }
         pem.push(c);
     }
-    pem.push_str(&format!("\n-----END {label}-----\n"));
-    pem
+    pem + "\n-----END " + label + "-----\n"
 }

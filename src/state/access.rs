@@ -1,17 +1,21 @@
 //! Who may ask for what. Decided here, at the command's place in the log, and nowhere else.
 
 use muster_proto::auth_v2::Permission;
-use muster_proto::muster::log::v1::{Caller, Rejection, RejectionKind, caller::Who, command::Kind};
+use muster_proto::muster::log::v1::{Caller, Rejection, command::Kind};
 
-use crate::state::{State, rejection};
+use crate::state::State;
 
 /// What a command or a read asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Nothing.
     Open,
+    /// Auth on, and a valid token.
+    Token,
     /// A valid token; nothing while auth is off.
     TokenIfOn,
+    /// Auth on, and this permission on the server.
+    Permission(Permission),
     /// This permission on the server; nothing while auth is off.
     PermissionIfOn(Permission),
     /// To be a part of the server itself.
@@ -35,27 +39,38 @@ pub fn need(kind: &Kind) -> Need {
         }
         // A beat carries its own proof: id and secret.
         Kind::RecordHeartbeats(_) => Need::Open,
-        Kind::BootstrapEnterprise(_) | Kind::ConfigureServer(_) => Need::Internal,
+        // Nobody has a token before auth is on.
+        Kind::ActivateAuth(_) => Need::Open,
+        Kind::DeactivateAuth(_) => Need::Permission(Permission::ClusterAuthDeactivate),
+        Kind::ConfigureAuth(_) => Need::Permission(Permission::ClusterAuthSetConfig),
+        Kind::IssueRobotToken(_) => Need::Permission(Permission::ClusterAuthGetRobotToken),
+        Kind::RevokeTokensOf(_) => Need::Permission(Permission::ClusterAuthRevokeUserTokens),
+        Kind::DeleteExpiredTokens(_) => {
+            Need::Permission(Permission::ClusterAuthDeleteExpiredTokens)
+        }
+        Kind::RestoreToken(_) => Need::Permission(Permission::ClusterAuthRestoreToken),
+        Kind::RotateRootToken(_) => Need::Permission(Permission::ClusterAuthRotateRootToken),
+        Kind::SetGroups(_) | Kind::ModifyMembers(_) => {
+            Need::Permission(Permission::ClusterAuthModifyGroupMembers)
+        }
+        // The rule itself looks at the resource.
+        Kind::ModifyRoleBinding(_) | Kind::RevokeToken(_) => Need::Token,
+        Kind::BootstrapEnterprise(_)
+        | Kind::ConfigureServer(_)
+        | Kind::IssueUserToken(_)
+        | Kind::CreateRoleBinding(_)
+        | Kind::StartLogin(_)
+        | Kind::FinishLogin(_) => Need::Internal,
     }
 }
 
 impl State {
-    /// Says no to a caller who has not what is needed. Reads call this in the closure that reads, so
-    /// that the permission and what it opens come from the same state.
+    /// As [`State::admit`] at the last command's time, for who only wants the no.
     ///
     /// # Errors
     ///
     /// A rejection that names what is missing.
     pub fn require(&self, caller: Option<&Caller>, need: Need) -> Result<(), Rejection> {
-        match need {
-            // Auth is off until a root principal exists.
-            Need::Open | Need::TokenIfOn | Need::PermissionIfOn(_) => Ok(()),
-            Need::Internal => match caller.and_then(|caller| caller.who.as_ref()) {
-                Some(Who::Internal(_)) => Ok(()),
-                Some(Who::Anonymous(_) | Who::TokenDigest(_)) | None => {
-                    Err(rejection::plain(RejectionKind::InternalOnly))
-                }
-            },
-        }
+        self.admit(caller, need, self.time).map(|_| ())
     }
 }

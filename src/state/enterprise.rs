@@ -105,14 +105,12 @@ pub(super) fn activate(
 }
 
 fn require_pair(fleet: &Fleet, id: &str, secret: &Digest, now: LogTime) -> Result<(), Rejection> {
-    match fleet.shown_secret(id, secret, now) {
-        Some(_) => Ok(()),
-        // The answer repeats the id, so it must be one that an answer can carry.
-        None => {
-            limits::check_text("id", id, limits::TEXT_BYTES_MAX)?;
-            Err(rejection::about(RejectionKind::IdOrSecretInvalid, id))
-        }
+    if fleet.shown_secret(id, secret, now).is_some() {
+        return Ok(());
     }
+    // The answer repeats the id, so it must be one that an answer can carry.
+    limits::check_text("id", id, limits::TEXT_BYTES_MAX)?;
+    Err(rejection::about(RejectionKind::IdOrSecretInvalid, id))
 }
 
 fn require_license(licensing: &Licensing) -> Result<Arc<License>, Rejection> {

@@ -1,5 +1,7 @@
 //! What must always be true of a state. A replica that finds one broken stops.
 
+use crate::state::auth::bindings::Resource;
+use crate::state::auth::{Auth, principal, roles};
 use crate::state::{State, limits};
 
 /// The name of the first broken invariant, or none.
@@ -11,6 +13,9 @@ use crate::state::{State, limits};
 /// - `ENTERPRISE-1`: the own record names an id.
 /// - `ANSWERS-1`: each remembered answer is found by its key, and they are within their bound.
 /// - `ANSWERS-2`: answers are kept in the order in which they were given.
+/// - `AUTH-1`: while auth is on, root is bound as clusterAdmin on the cluster.
+/// - `AUTH-2`: while auth is off, there are no tokens and no groups.
+/// - `AUTH-3`: the indexes of tokens, and the two directions of groups, tell the same.
 pub fn first_broken(state: &State) -> Option<&'static str> {
     let now = state.time();
     for (id, cluster) in state.fleet().iter() {
@@ -48,6 +53,24 @@ pub fn first_broken(state: &State) -> Option<&'static str> {
             return Some("ANSWERS-2");
         }
         last = Some(answer.at);
+    }
+    first_broken_of_auth(state.auth())
+}
+
+fn first_broken_of_auth(auth: &Auth) -> Option<&'static str> {
+    let cluster = auth.bindings().get(&Resource::Cluster);
+    let admin = roles::role("clusterAdmin");
+    let is_root_admin = cluster
+        .and_then(|binding| binding.get(principal::ROOT))
+        .is_some_and(|roles| roles.iter().any(|role| Some(*role) == admin));
+    if auth.is_on() && !is_root_admin {
+        return Some("AUTH-1");
+    }
+    if !auth.is_on() && !(auth.tokens().is_empty() && auth.groups().size() == 0) {
+        return Some("AUTH-2");
+    }
+    if !auth.tokens().is_consistent() || !auth.groups().is_consistent() {
+        return Some("AUTH-3");
     }
     None
 }

@@ -45,6 +45,43 @@ pub const BEATS_MAX: usize = 4096;
 /// part of one is larger than 128 KiB.
 pub const RECORD_BYTES_AIM: usize = 256 * 1024;
 
+/// Tokens, expired ones that are not purged yet included: the design point of one million, with a
+/// little room above it.
+pub const TOKENS_MAX: usize = 1 << 20;
+
+/// Expired tokens that one entry forgets: keeps the pause of an entry below 10 ms or so.
+pub const TOKENS_PURGED_MAX: usize = 1 << 10;
+
+/// Resources and their entries together: the design point of 100,000, with room above it.
+pub const BINDINGS_MAX: usize = 1 << 18;
+
+/// Names of roles in one command: there are seventeen; repeated ones collapse.
+pub const ROLES_PER_COMMAND_MAX: usize = 100;
+
+/// Principals and memberships together: what a large directory sends.
+pub const MEMBERSHIPS_MAX: usize = 1 << 20;
+
+/// Groups of one principal: each is looked up at every decision.
+pub const GROUPS_PER_PRINCIPAL_MAX: usize = 1024;
+
+/// Principals in one command: bounds the time that one entry takes.
+pub const MEMBERS_PER_COMMAND_MAX: usize = 4096;
+
+/// Bytes of a principal, role, group or resource: an e-mail address has up to 320 (D-45).
+pub const PRINCIPAL_BYTES_MAX: usize = 1024;
+
+/// Logins under way: anybody may begin one, and each lasts minutes.
+pub const LOGINS_MAX: usize = 10_000;
+
+/// How long a login may last.
+pub const LOGIN_SECONDS_MAX: u64 = 10 * 60;
+
+/// Scopes of a configuration.
+pub const SCOPES_MAX: usize = 100;
+
+/// Bytes of a sealed secret.
+pub const SEALED_BYTES_MAX: usize = 8192;
+
 /// Checks a text that a caller gave: its length in bytes, and that it has no control characters,
 /// which would forge lines in logs and terminals. An empty text passes.
 ///

@@ -5,6 +5,7 @@
 //! noun: first the checks, a blank line, then the changes, which cannot fail.
 
 pub mod access;
+pub mod auth;
 pub mod config;
 pub mod enterprise;
 pub mod fleet;
@@ -25,6 +26,8 @@ use muster_proto::muster::log::v1::{
 
 pub use self::time::LogTime;
 
+use self::auth::Auth;
+use self::auth::principal::Principal;
 use self::config::Server;
 use self::enterprise::Enterprise;
 use self::fleet::Fleet;
@@ -41,6 +44,7 @@ pub struct State {
     enterprise: Enterprise,
     server: Server,
     answers: Answers,
+    auth: Auth,
 }
 
 impl State {
@@ -62,22 +66,22 @@ impl State {
             .kind
             .as_ref()
             .ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete))?;
-        self.require(command.caller.as_ref(), access::need(kind))?;
+        let who = self.admit(command.caller.as_ref(), access::need(kind), self.time)?;
         let Some(named) = Named::of(command)? else {
-            return self.perform(kind);
+            return self.perform(kind, &who);
         };
         if let Some(answer) = self.answers.find(named)? {
             let (given, at) = (answer.reply.kind.clone(), answer.at);
             self.repeat(kind, at);
             return given.ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete));
         }
-        let done = self.perform(kind)?;
+        let done = self.perform(kind, &who)?;
         let reply = Reply { kind: Some(done.clone()) };
         self.answers.remember(named, &reply, self.time);
         Ok(done)
     }
 
-    fn perform(&mut self, kind: &command::Kind) -> Result<reply::Kind, Rejection> {
+    fn perform(&mut self, kind: &command::Kind, who: &Principal) -> Result<reply::Kind, Rejection> {
         use command::Kind;
         let now = self.time;
         let done = |()| reply::Kind::Done(Done {});
@@ -134,6 +138,38 @@ impl State {
             Kind::ConfigureServer(it) => {
                 config::configure(&mut self.server, it).map(reply::Kind::ServerConfigured)
             }
+            Kind::ActivateAuth(it) => {
+                auth::activate(&mut self.auth, self.enterprise.state(now), it).map(done)
+            }
+            Kind::DeactivateAuth(_) => {
+                auth::deactivate(&mut self.auth);
+                Ok(done(()))
+            }
+            Kind::ConfigureAuth(it) => auth::configure(&mut self.auth, it).map(done),
+            Kind::IssueRobotToken(it) => {
+                auth::issue_robot_token(&mut self.auth, now, it).map(reply::Kind::TokenIssued)
+            }
+            Kind::IssueUserToken(it) => {
+                let gate = self.enterprise.state(now);
+                auth::issue_user_token(&mut self.auth, gate, now, it).map(reply::Kind::TokenIssued)
+            }
+            Kind::RevokeToken(it) => {
+                auth::revoke(&mut self.auth, it).map(reply::Kind::TokensRemoved)
+            }
+            Kind::RevokeTokensOf(it) => {
+                auth::revoke_all_of(&mut self.auth, it).map(reply::Kind::TokensRemoved)
+            }
+            Kind::DeleteExpiredTokens(it) => {
+                Ok(reply::Kind::TokensRemoved(auth::purge(&mut self.auth, now, it)))
+            }
+            Kind::RestoreToken(it) => auth::restore(&mut self.auth, now, it).map(done),
+            Kind::RotateRootToken(it) => auth::rotate_root(&mut self.auth, it).map(done),
+            Kind::ModifyRoleBinding(it) => auth::modify_binding(&mut self.auth, who, it).map(done),
+            Kind::CreateRoleBinding(it) => auth::create_binding(&mut self.auth, it).map(done),
+            Kind::SetGroups(it) => auth::set_groups(&mut self.auth, it).map(done),
+            Kind::ModifyMembers(it) => auth::modify_members(&mut self.auth, it).map(done),
+            Kind::StartLogin(it) => auth::logins::start(&mut self.auth.logins, now, it).map(done),
+            Kind::FinishLogin(it) => auth::logins::finish(&mut self.auth.logins, now, it).map(done),
         }
     }
 
@@ -185,5 +221,10 @@ impl State {
     /// What the server says of itself.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Tokens, roles, groups and logins.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 }

@@ -16,3 +16,11 @@ pub fn about(kind: RejectionKind, subject: &str) -> Rejection {
 pub fn bound(kind: RejectionKind, limit: u64) -> Rejection {
     Rejection { limit, ..plain(kind) }
 }
+
+/// A rejection because there are as many of something as there can be.
+pub fn too_many(what: &str, limit: usize) -> Rejection {
+    Rejection {
+        limit: u64::try_from(limit).unwrap_or(u64::MAX),
+        ..about(RejectionKind::TooMany, what)
+    }
+}

@@ -37,9 +37,10 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// None when the client gave no name.
+    /// None when the client gave no name, or when the answer goes with a token that the server drew:
+    /// it is nowhere to be had a second time, so asking again brings another one.
     pub(super) fn of(command: &Command) -> Result<Option<Named>, Rejection> {
-        if command.request_id.is_empty() {
+        if command.request_id.is_empty() || brings_token(command) {
             return Ok(None);
         }
         limits::check_text("request_id", &command.request_id, limits::REQUEST_ID_BYTES_MAX)?;
@@ -50,6 +51,18 @@ impl Named {
             .finalize();
         Ok(Some(Named { key: key.into(), question: question(command) }))
     }
+}
+
+fn brings_token(command: &Command) -> bool {
+    matches!(
+        command.kind,
+        Some(
+            command::Kind::ActivateAuth(_)
+                | command::Kind::IssueRobotToken(_)
+                | command::Kind::IssueUserToken(_)
+                | command::Kind::RotateRootToken(_)
+        )
+    )
 }
 
 /// A digest of the intent without what the server drew for it.

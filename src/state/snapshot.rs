@@ -60,6 +60,10 @@ impl State {
             clusters: count(self.fleet.len()),
             answers: count(self.answers.len()),
             index: self.index,
+            binding_entries: count(self.auth.bindings().size()),
+            tokens: count(self.auth.tokens().len()),
+            memberships: count(self.auth.groups().size()),
+            logins: count(self.auth.logins().len()),
         };
         let license = self.licensing.record().map(|license| license.as_ref().clone());
         let server = ServerRecord {
@@ -77,6 +81,7 @@ impl State {
             .chain(std::iter::once(Kind::Server(server)))
             .chain(clusters)
             .chain(answers)
+            .chain(self.auth.records())
             .map(|kind| Record { kind: Some(kind) })
     }
 
@@ -100,6 +105,11 @@ impl State {
         }
         check_count("clusters", summary.clusters, state.fleet.len())?;
         check_count("answers", summary.answers, state.answers.len())?;
+        let auth = &state.auth;
+        check_count("binding entries", summary.binding_entries, auth.bindings().size())?;
+        check_count("tokens", summary.tokens, auth.tokens().len())?;
+        check_count("memberships", summary.memberships, auth.groups().size())?;
+        check_count("logins", summary.logins, auth.logins().len())?;
         Ok(state)
     }
 
@@ -108,7 +118,7 @@ impl State {
             Kind::Summary(_) => return Err(LoadError::SummaryMisplaced),
             Kind::License(license) => self.licensing.set(Arc::new(license)),
             Kind::Enterprise(record) => {
-                load_enterprise(&mut self.enterprise, &self.licensing, record)?
+                load_enterprise(&mut self.enterprise, &self.licensing, record)?;
             }
             Kind::Server(record) => {
                 self.server =
@@ -116,6 +126,11 @@ impl State {
             }
             Kind::Clusters(records) => load_clusters(&mut self.fleet, &records.clusters)?,
             Kind::Answers(records) => load_answers(&mut self.answers, records.answers)?,
+            Kind::AuthConfiguration(it) => self.auth.load_configuration(it),
+            Kind::Bindings(records) => self.auth.load_bindings(records)?,
+            Kind::Tokens(records) => self.auth.load_tokens(records)?,
+            Kind::Memberships(records) => self.auth.load_memberships(records),
+            Kind::Logins(records) => self.auth.load_logins(records)?,
         }
         Ok(())
     }
@@ -131,12 +146,12 @@ impl State {
 }
 
 /// Gathers items until they reach the size that a record aims at.
-struct Chunks<I> {
+pub(super) struct Chunks<I> {
     items: I,
 }
 
 impl<I> Chunks<I> {
-    fn of(items: I) -> Chunks<I> {
+    pub(super) fn of(items: I) -> Chunks<I> {
         Chunks { items }
     }
 }
@@ -273,7 +288,7 @@ fn load_answers(answers: &mut Answers, records: Vec<AnswerRecord>) -> Result<(),
     Ok(())
 }
 
-fn digest(field: &'static str, bytes: &[u8]) -> Result<Digest, LoadError> {
+pub(super) fn digest(field: &'static str, bytes: &[u8]) -> Result<Digest, LoadError> {
     Digest::try_from(bytes).map_err(|_| LoadError::FieldDamaged(field))
 }
 

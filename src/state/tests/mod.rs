@@ -245,6 +245,12 @@ fn shown(reply: &Reply) -> String {
         reply::Kind::ServerConfigured(it) => {
             format!("id={:?} deployment={:?}", it.cluster_id, it.deployment_id)
         }
+        reply::Kind::TokenIssued(it) => {
+            format!("token of {} until={}", it.subject, it.expires_us / 1_000_000)
+        }
+        reply::Kind::TokensRemoved(it) => {
+            format!("removed {}{}", it.number, if it.more { " and more" } else { "" })
+        }
     }
 }
 
