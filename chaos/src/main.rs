@@ -1,1 +1,105 @@
-fn main() {}
+//! The simulated world that Muster's consensus, log and state are tried in: see README.md.
+
+mod agenda;
+mod applier;
+mod args;
+mod chance;
+mod clients;
+mod disk;
+mod faults;
+mod hands;
+mod invariants;
+mod life;
+mod links;
+mod machine;
+mod network;
+mod oracle;
+mod peek;
+mod pinned;
+mod plan;
+mod replica;
+mod report;
+mod run;
+mod shadow;
+mod shrink;
+mod snapshots;
+#[cfg(test)]
+mod store_test;
+mod survive;
+mod trace;
+mod world;
+mod writer;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::plan::Plan;
+use crate::run::{Effort, Summary};
+
+/// Worlds that continuous integration lives through twice.
+const CI_DETERMINISM: u64 = 20;
+/// Fresh worlds in continuous integration, unless told otherwise.
+const CI_FRESH: u64 = 300;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let well = if let Some(seed) = args.seed {
+        one(seed, &args)
+    } else if args.ci {
+        continuous_integration(&args)
+    } else if let Some(count) = args.determinism {
+        let effort = Effort { twice: true, ..effort(&args) };
+        many("determinism", &range(args.from, count), effort)
+    } else {
+        many("seeds", &range(args.from, args.seeds.unwrap_or(100)), effort(&args))
+    };
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn effort(args: &Args) -> Effort {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Effort {
+        seconds: args.seconds,
+        twice: false,
+        first_only: !args.keep_going,
+        threads: args.threads.unwrap_or(cores),
+        budget: args.budget.map(Duration::from_secs),
+    }
+}
+
+fn range(from: u64, count: u64) -> Vec<u64> {
+    (from..from.saturating_add(count)).collect()
+}
+
+fn one(seed: u64, args: &Args) -> bool {
+    let plan = Plan::grow(seed, args.seconds);
+    report::say(&plan);
+    let verdict = run::live(plan.clone(), args.trace);
+    report::say(format_args!("{:#?}", verdict.figures));
+    report::say(format_args!("seed={seed} hash={:016x}", verdict.hash));
+    report::failure(&verdict);
+    if args.shrink && verdict.violation.is_some() {
+        report::say(format_args!("still fails:\n{}", shrink::shrink(plan)));
+    }
+    verdict.violation.is_none()
+}
+
+fn many(what: &str, seeds: &[u64], effort: Effort) -> bool {
+    let summary: Summary = run::live_all(seeds, effort);
+    report::summary(what, &summary);
+    summary.failures.is_empty()
+}
+
+fn continuous_integration(args: &Args) -> bool {
+    let effort = effort(args);
+    let twice = Effort { twice: true, ..effort };
+    let determinism = args.determinism.unwrap_or(CI_DETERMINISM);
+    let fresh = args.seeds.unwrap_or(CI_FRESH);
+    many("pinned", &pinned::seeds(), effort)
+        && many("determinism", &range(args.from, determinism), twice)
+        && many("fresh", &range(args.from.saturating_add(determinism), fresh), effort)
+}

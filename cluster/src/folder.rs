@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    bootstrap::{DiskMark, Promise},
     durable::{self, Sealed},
     types::{GroupId, ReplicaId, Timestamp},
 };
@@ -112,7 +113,8 @@ pub struct DataFolder {
     path: PathBuf,
     _lock: File,
     identity: Option<Identity>,
-    promise: Option<GroupId>,
+    disk_mark: Option<DiskMark>,
+    promise: Option<Promise>,
     incarnation: u64,
 }
 
@@ -129,12 +131,22 @@ impl DataFolder {
             .map(Identity::try_from)
             .transpose()
             .map_err(|what| damaged(&path.join(IDENTITY), what))?;
-        let promise = read::<PromiseRecord>(&path.join(PROMISE), path)?
-            .map(|record| parse_group(&record.group))
-            .transpose()
-            .map_err(|what| damaged(&path.join(PROMISE), what))?;
-        let mut folder =
-            DataFolder { path: path.to_owned(), _lock: lock, identity, promise, incarnation: 0 };
+        let beginning = read::<BeginningRecord>(&path.join(PROMISE), path)?;
+        let (disk_mark, promise) = match beginning {
+            Some(record) => {
+                let mark = parse_mark(&record.disk);
+                (Some(mark.map_err(|what| damaged(&path.join(PROMISE), what))?), record.promise)
+            }
+            None => (None, None),
+        };
+        let mut folder = DataFolder {
+            path: path.to_owned(),
+            _lock: lock,
+            identity,
+            disk_mark,
+            promise,
+            incarnation: 0,
+        };
         folder.check_complete()?;
         folder.count_start()?;
         Ok(folder)
@@ -172,21 +184,38 @@ impl DataFolder {
         }
     }
 
-    /// Promises the folder to the first configuration of `group`, durably. A second promise to
-    /// another group is refused: that group may have begun on the strength of the first.
-    pub fn make_promise(&mut self, group: GroupId) -> Result<(), FolderError> {
-        match self.promise {
-            Some(held) if held == group => Ok(()),
-            Some(held) => {
-                Err(FolderError::Promised { path: self.path.clone(), held, wanted: group })
-            }
+    /// Marks a fresh folder's disk, durably; a mark that is there stays. Returns the mark.
+    pub fn mark_disk(&mut self, mark: DiskMark) -> Result<DiskMark, FolderError> {
+        if let Some(mark) = self.disk_mark {
+            return Ok(mark);
+        }
+        self.write_beginning(mark, None)?;
+        self.disk_mark = Some(mark);
+        Ok(mark)
+    }
+
+    /// Promises the folder, marked with `mark`, to the first configuration of a group, durably. A second promise
+    /// to another group is refused: that group may have begun on the strength of the first.
+    pub fn make_promise(&mut self, mark: DiskMark, promise: Promise) -> Result<(), FolderError> {
+        match &self.promise {
+            Some(held) if *held == promise => Ok(()),
+            Some(held) => Err(FolderError::Promised {
+                path: self.path.clone(),
+                held: held.group(),
+                wanted: promise.group(),
+            }),
             None => {
-                let record = PromiseRecord { format: FORMAT, group: group.to_string() };
-                write(&self.path.join(PROMISE), &record)?;
-                self.promise = Some(group);
+                let mark = self.mark_disk(mark)?;
+                self.write_beginning(mark, Some(promise.clone()))?;
+                self.promise = Some(promise);
                 Ok(())
             }
         }
+    }
+
+    fn write_beginning(&self, mark: DiskMark, promise: Option<Promise>) -> Result<(), FolderError> {
+        let record = BeginningRecord { format: FORMAT, disk: format!("{:032x}", mark.0), promise };
+        write(&self.path.join(PROMISE), &record)
     }
 
     /// The folder.
@@ -209,9 +238,14 @@ impl DataFolder {
         self.identity.as_ref()
     }
 
-    /// The group the folder has promised itself to, if any.
-    pub fn promise(&self) -> Option<GroupId> {
-        self.promise
+    /// The mark of its disk; none before the folder was first offered to a group.
+    pub fn disk_mark(&self) -> Option<DiskMark> {
+        self.disk_mark
+    }
+
+    /// The group the folder has promised itself to, if any; kept when that group has begun.
+    pub fn promise(&self) -> Option<&Promise> {
+        self.promise.as_ref()
     }
 
     /// Which start this is, from 1. On disk already: no message may leave before.
@@ -258,9 +292,10 @@ struct IdentityRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PromiseRecord {
+struct BeginningRecord {
     format: u32,
-    group: String,
+    disk: String,
+    promise: Option<Promise>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -306,6 +341,12 @@ fn parse_group(text: &str) -> Result<GroupId, String> {
     u128::from_str_radix(text, 16)
         .map(GroupId)
         .map_err(|error| format!("its group {text}: {error}"))
+}
+
+fn parse_mark(text: &str) -> Result<DiskMark, String> {
+    u128::from_str_radix(text, 16)
+        .map(DiskMark)
+        .map_err(|error| format!("its disk mark {text}: {error}"))
 }
 
 fn describe(group: GroupId, replica: ReplicaId, name: &str) -> String {

@@ -2,6 +2,7 @@
 //! (The crate is called `cluster`; inside it nothing else is: a cluster is a registered Pachyderm
 //! cluster, and this crate knows none.)
 
+pub mod bootstrap;
 pub mod core;
 pub mod disk;
 mod driver;

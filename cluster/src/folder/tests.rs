@@ -1,6 +1,7 @@
 //! The promises of a data folder.
 
 use super::*;
+use crate::bootstrap::TokenDigest;
 
 fn identity() -> Identity {
     Identity {
@@ -11,9 +12,15 @@ fn identity() -> Identity {
     }
 }
 
+fn promise(disk: u128) -> Promise {
+    let disks = [("muster-0".to_owned(), DiskMark(disk))].into();
+    Promise::new(TokenDigest::of("secret"), &disks)
+}
+
 fn adopted(path: &Path) {
     let mut folder = DataFolder::open(path).unwrap();
-    folder.make_promise(identity().group).unwrap();
+    folder.mark_disk(DiskMark(5)).unwrap();
+    folder.make_promise(DiskMark(5), promise(1)).unwrap();
     folder.adopt(identity()).unwrap();
 }
 
@@ -66,12 +73,15 @@ fn another_groups_replicas_or_names_folder_is_refused() {
 fn a_promise_is_kept() {
     let root = tempfile::tempdir().unwrap();
     let mut folder = DataFolder::open(root.path()).unwrap();
-    folder.make_promise(GroupId(1)).unwrap();
-    folder.make_promise(GroupId(1)).unwrap();
+    assert_eq!(folder.mark_disk(DiskMark(5)).unwrap(), DiskMark(5));
+    assert_eq!(folder.mark_disk(DiskMark(6)).unwrap(), DiskMark(5));
+    folder.make_promise(DiskMark(5), promise(1)).unwrap();
+    folder.make_promise(DiskMark(5), promise(1)).unwrap();
     drop(folder);
     let mut folder = DataFolder::open(root.path()).unwrap();
-    assert_eq!(folder.promise(), Some(GroupId(1)));
-    let error = folder.make_promise(GroupId(2)).unwrap_err();
+    assert_eq!(folder.disk_mark(), Some(DiskMark(5)));
+    assert_eq!(folder.promise(), Some(&promise(1)));
+    let error = folder.make_promise(DiskMark(5), promise(2)).unwrap_err();
     assert!(matches!(error, FolderError::Promised { .. }), "{error}");
 }
 

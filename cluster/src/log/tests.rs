@@ -320,6 +320,31 @@ fn a_flipped_bit_is_reported_or_harmless() {
     assert!(reported > 30, "only {reported} reported");
 }
 
+/// Sectors that were zeroed, scrambled or swapped, as failing disks do.
+#[test]
+fn a_damaged_sector_is_reported_or_harmless() {
+    let (content, loaded) = small_log();
+    let mut chance = ChaCha8Rng::seed_from_u64(5);
+    let used: Vec<usize> = (0..content.len() / 512)
+        .filter(|sector| content[sector * 512..][..512].iter().any(|&byte| byte != 0))
+        .collect();
+    let mut pick = |chance: &mut ChaCha8Rng| used[chance.random_range(0..used.len())] * 512;
+    for round in 0..300 {
+        let mut bad = content.clone();
+        let (at, other) = (pick(&mut chance), pick(&mut chance));
+        match round % 3 {
+            0 => bad[at..at + 512].fill(0),
+            1 => chance.fill(&mut bad[at..at + 512]),
+            _ => bad.copy_within(other..other + 512, at),
+        }
+        match RedbLog::with_backend(SimDisk::with_content(bad)) {
+            Ok(mut log) => assert_eq!(log.load().unwrap(), loaded, "round {round}, byte {at}"),
+            Err(LogError::Damaged { .. }) => {}
+            Err(other) => panic!("round {round}, byte {at}: {other}"),
+        }
+    }
+}
+
 #[test]
 fn a_file_cut_short_or_of_another_kind_is_damage() {
     let (content, loaded) = small_log();

@@ -20,7 +20,7 @@ use self::queue::{PushError, Queue};
 use crate::types::{GroupId, Member, ReplicaId};
 
 mod dialler;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod link;
 mod listener;

@@ -1,11 +1,14 @@
 //! The promises of both snapshot stores.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use bytes::Bytes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::{
-    FileSnapshots, MAX_CHUNK, MemorySnapshots, SnapshotError, SnapshotMeta, SnapshotStore, inspect,
+    FileSnapshots, MAX_CHUNK, MemorySnapshots, SnapshotError, SnapshotMeta, SnapshotStore,
+    frames::FrameWriter, inspect,
 };
 use crate::types::{GroupId, Timestamp};
 
@@ -176,6 +179,56 @@ fn a_damaged_newest_one_is_never_passed_over() {
     fs::write(store.path(7).unwrap(), "").unwrap();
     assert!(matches!(store.latest(), Err(SnapshotError::Damaged { .. })));
     assert_eq!(read(&store, 6).unwrap(), chunks(6));
+}
+
+#[test]
+fn any_content_at_all_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileSnapshots::open(folder.path()).unwrap();
+    write(&store, 6);
+    let path = store.path(6).unwrap();
+    let good = fs::read(&path).unwrap();
+    let mut chance = ChaCha8Rng::seed_from_u64(1);
+    for round in 0..500 {
+        let mut content = vec![0; chance.random_range(0..400)];
+        chance.fill(&mut content[..]);
+        // Half of them behind a magic that is right.
+        let start = good[..8 * (round % 2)].to_vec();
+        fs::write(&path, [start, content].concat()).unwrap();
+        let found = inspect(&path);
+        assert!(matches!(found, Err(SnapshotError::Damaged { .. })), "{round}: {found:?}");
+    }
+}
+
+#[test]
+fn a_refusing_disk_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshots");
+    let store = FileSnapshots::open(&path).unwrap();
+    fs::remove_dir(&path).unwrap();
+    let error = store.write(meta(1), &mut chunks(1).into_iter()).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io { doing: "be written", .. }), "{error}");
+    assert!(matches!(store.latest(), Err(SnapshotError::Io { .. })));
+
+    let full = FrameWriter::begin(FullAfter(100), &meta(1)).and_then(|mut writer| {
+        writer.chunk(&[0; 80])?;
+        writer.finish()
+    });
+    assert_eq!(full.map(|_| ()).unwrap_err().kind(), io::ErrorKind::StorageFull);
+}
+
+/// A disk with so many bytes left.
+struct FullAfter(usize);
+
+impl io::Write for FullAfter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

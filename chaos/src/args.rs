@@ -1,0 +1,45 @@
+//! The command line.
+
+use clap::Parser;
+
+/// Lives through simulated worlds, in which Muster's replicas crash, lose messages and disagree about
+/// the time, and checks that they keep every promise.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "muster-chaos", version)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub(crate) struct Args {
+    /// Live through one world again and print its plan.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// With --seed: tell everything that happens.
+    #[arg(long, requires = "seed")]
+    pub(crate) trace: bool,
+    /// With --seed: look for a simpler world that still fails.
+    #[arg(long, requires = "seed")]
+    pub(crate) shrink: bool,
+    /// Live through so many worlds.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) seeds: Option<u64>,
+    /// The first of --seeds.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) from: u64,
+    /// Live through so many worlds twice, from --from on, and compare every step.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) determinism: Option<u64>,
+    /// What continuous integration runs: the pinned seeds, some worlds twice, then --seeds fresh ones
+    /// from --from on.
+    #[arg(long)]
+    pub(crate) ci: bool,
+    /// Begin no further world after so many seconds of real time.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) budget: Option<u64>,
+    /// Let faults rage for so many simulated seconds instead of what the plan says.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) seconds: Option<u64>,
+    /// Worlds at a time; all cores by default.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) threads: Option<usize>,
+    /// Go on after a failure.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}

@@ -1,0 +1,149 @@
+//! What clients were told, held against the log: a certificate check of linearizability that goes on
+//! while the world runs. Every answer carries the index it was given at; the order of the indexes must
+//! be possible in real time, and replaying the log in that order must give exactly those answers.
+//!
+//! LIN-1: real time is respected. LIN-2: answers are those of the replay. EXO-1: an acknowledged write
+//! is in the log, once effective, for ever. EXO-2: a write that was called not done never happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use muster_cluster::log::LogEntry;
+use muster_cluster::machine::{Committed, StateMachine};
+use muster_cluster::sessions::{Envelope, stamp_of};
+use muster_cluster::types::{RequestId, Timestamp};
+
+use crate::invariants::{Violation, require};
+use crate::machine::{Machine, observe};
+
+/// The log replayed once more, with the simplest possible rules.
+pub(crate) struct Oracle {
+    state: Machine,
+    views: Vec<<Machine as StateMachine>::View>,
+    effective: BTreeMap<RequestId, Effect>,
+    /// By replica: its newest incarnation, and the oldest request that this may still ask about.
+    oldest: BTreeMap<u64, (u64, u64)>,
+    time: Timestamp,
+    denied: BTreeSet<RequestId>,
+    floor: u64,
+    pub(crate) writes: u64,
+    pub(crate) reads: u64,
+}
+
+struct Effect {
+    index: u64,
+    reply: Bytes,
+}
+
+impl Oracle {
+    pub(crate) fn new() -> Self {
+        let state = Machine::empty();
+        Self {
+            views: vec![state.view()],
+            state,
+            effective: BTreeMap::new(),
+            oldest: BTreeMap::new(),
+            time: Timestamp(0),
+            denied: BTreeSet::new(),
+            floor: 0,
+            writes: 0,
+            reads: 0,
+        }
+    }
+
+    /// The highest index any client was answered at: whoever asks from now on must see it.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The entry is in the log for ever.
+    pub(crate) fn agreed(&mut self, entry: &LogEntry) -> Result<(), Violation> {
+        let index = entry.index;
+        if !entry.data.is_empty() {
+            let envelope = Envelope::read(entry.data.clone());
+            let envelope = envelope.map_err(|error| Violation {
+                id: "EXO-1",
+                what: format!("entry {index} cannot be read: {error}"),
+            })?;
+            let stamp = stamp_of(&entry.context).unwrap_or_default();
+            self.time = Timestamp(stamp.0.max(self.time.0 + 1));
+            self.request(index, &envelope)?;
+        }
+        self.views.push(self.state.view());
+        Ok(())
+    }
+
+    fn request(&mut self, index: u64, envelope: &Envelope) -> Result<(), Violation> {
+        let id = envelope.request();
+        let oldest = self.oldest.entry(id.replica.0).or_default();
+        if id.incarnation > oldest.0 {
+            *oldest = (id.incarnation, 0);
+        }
+        let retired = id.incarnation < oldest.0;
+        if !retired {
+            oldest.1 = oldest.1.max(envelope.lowest_open.min(id.sequence));
+        }
+        if retired || id.sequence < oldest.1 || self.effective.contains_key(&id) {
+            return Ok(());
+        }
+        require(!self.denied.contains(&id), "EXO-2", || {
+            format!("{id:?} was called not done, but is entry {index}")
+        })?;
+        let committed = Committed { index, time: self.time, command: &envelope.command };
+        let reply = self.state.apply(committed);
+        self.effective.insert(id, Effect { index, reply });
+        Ok(())
+    }
+
+    /// A client was told that its write is done.
+    pub(crate) fn wrote(
+        &mut self,
+        request: RequestId,
+        asked_at_floor: u64,
+        index: u64,
+        reply: &Bytes,
+    ) -> Result<(), Violation> {
+        self.writes += 1;
+        require(index > asked_at_floor, "LIN-1", || {
+            format!("{request:?} is done at {index}, but {asked_at_floor} was seen before it")
+        })?;
+        let effect = self.effective.get(&request);
+        require(effect.is_some_and(|effect| effect.index == index), "EXO-1", || {
+            let found = effect.map(|effect| effect.index);
+            format!("{request:?} was acknowledged at {index}, but the log has it at {found:?}")
+        })?;
+        require(effect.is_some_and(|effect| effect.reply == *reply), "LIN-2", || {
+            format!("{request:?} was answered otherwise than the log says at {index}")
+        })?;
+        self.floor = self.floor.max(index);
+        Ok(())
+    }
+
+    /// A client was shown the state, with this hash, as of `index`.
+    pub(crate) fn read(
+        &mut self,
+        asked_at_floor: u64,
+        index: u64,
+        seen: u64,
+    ) -> Result<(), Violation> {
+        self.reads += 1;
+        require(index >= asked_at_floor, "LIN-1", || {
+            format!("a read shows entry {index}, but {asked_at_floor} was seen before it")
+        })?;
+        let view = usize::try_from(index).ok().and_then(|index| self.views.get(index));
+        require(view.is_some_and(|view| observe(view) == seen), "LIN-2", || {
+            format!("a read as of {index} shows another state than the log says")
+        })?;
+        self.floor = self.floor.max(index);
+        Ok(())
+    }
+
+    /// A client was told that its write certainly did not and will not happen.
+    pub(crate) fn denied(&mut self, request: RequestId) -> Result<(), Violation> {
+        require(!self.effective.contains_key(&request), "EXO-2", || {
+            format!("{request:?} is called not done, but it is in the log")
+        })?;
+        self.denied.insert(request);
+        Ok(())
+    }
+}

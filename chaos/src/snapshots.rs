@@ -1,0 +1,163 @@
+//! Snapshots: built beside the applier, sent in chunks, received chunk by chunk.
+
+use bytes::Bytes;
+use muster_cluster::core::Input;
+use muster_cluster::core::message::PeerMessage;
+use muster_cluster::sessions::{Picture, Replicated};
+use muster_cluster::snapshot::{SnapshotMeta, SnapshotStore};
+use muster_cluster::types::ReplicaId;
+
+use crate::agenda::MILLIS;
+use crate::invariants::{Violation, require};
+use crate::life::GROUP;
+use crate::machine::Machine;
+use crate::network::Place;
+use crate::replica::{hash_of, place_of};
+use crate::world::{Local, World};
+
+/// A snapshot that is being written.
+pub(crate) struct Saving {
+    meta: SnapshotMeta,
+    picture: Picture<Machine>,
+}
+
+impl std::fmt::Debug for Saving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saving").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// Chunks that are to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) to: ReplicaId,
+    pub(crate) transfer: u64,
+    pub(crate) index: u64,
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+}
+
+/// A chunk that is to be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Storing {
+    pub(crate) from: ReplicaId,
+    pub(crate) transfer: u64,
+    pub(crate) last: bool,
+    pub(crate) data: Bytes,
+}
+
+const BULK: usize = 1;
+
+impl World {
+    /// The thread of the snapshots does one thing after the other.
+    pub(crate) fn in_turn(&mut self, place: Place, work: Local) {
+        let takes = self.chance.work.between(1, 2 * MILLIS);
+        let now = self.now();
+        let Some(process) = self.process(place) else { return };
+        process.snapshots_busy_until = process.snapshots_busy_until.max(now) + takes;
+        let after = process.snapshots_busy_until - now;
+        self.later(place, after, work);
+    }
+
+    /// Takes the state as it is and writes it in a while.
+    pub(crate) fn save_soon(&mut self, place: Place, conf: Bytes) -> Result<(), Violation> {
+        let Some(process) = self.process(place) else { return Ok(()) };
+        if process.applied == 0 {
+            return self.step(place, Input::SnapshotNotSaved);
+        }
+        let picture = process.machine.picture();
+        let meta = SnapshotMeta {
+            group: GROUP,
+            index: picture.index,
+            term: picture.term,
+            conf,
+            time: picture.time,
+            digest: 0,
+        };
+        let saving = Saving { meta, picture };
+        let took = self.chance.work.between(MILLIS, self.plan.snapshots.write_max);
+        self.later(place, took, Local::Save(Box::new(saving)));
+        Ok(())
+    }
+
+    /// The snapshot is written, read back, and loaded on trial.
+    pub(crate) fn save(&mut self, place: Place, saving: &Saving) -> Result<(), Violation> {
+        let Some(replica) = self.replicas.get(place) else { return Ok(()) };
+        let mut chunks = saving.picture.records();
+        let saved = replica.snapshots.write(saving.meta.clone(), &mut chunks);
+        drop(chunks);
+        let meta = match saved {
+            Ok(meta) => meta,
+            Err(error) => {
+                return require(false, "SAM-3", || format!("replica {place}: {error}"));
+            }
+        };
+        self.tally.snapshots += 1;
+        self.say(|| format!("{place} saved a snapshot of {}", meta.index));
+        round_trip(place, &saving.picture)?;
+        self.step(place, Input::SnapshotSaved(meta))
+    }
+
+    pub(crate) fn send_chunks(&mut self, place: Place, sending: Sending) -> Result<(), Violation> {
+        let Sending { to, transfer, index, first, count } = sending;
+        let Some(replica) = self.replicas.get(place) else { return Ok(()) };
+        // The snapshot may be gone already: then the transfer simply ends.
+        let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
+        let mut chunks: Vec<Bytes> = Vec::new();
+        for chunk in reader {
+            match chunk {
+                Ok(chunk) => chunks.push(chunk),
+                Err(error) => {
+                    return require(false, "SAM-3", || format!("replica {place}: {error}"));
+                }
+            }
+        }
+        let last = chunks.len().saturating_sub(1);
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        for (number, data) in chunks.into_iter().enumerate().skip(first).take(count) {
+            let payload =
+                PeerMessage::snapshot_chunk(transfer, number as u64, number == last, data);
+            self.send(place, place_of(to), BULK, payload);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        place: Place,
+        from: ReplicaId,
+        transfer: u64,
+        meta: SnapshotMeta,
+    ) {
+        let Some(replica) = self.replicas.get_mut(place) else { return };
+        let Some(process) = &mut replica.process else { return };
+        process.receiving =
+            replica.snapshots.receive(meta).ok().map(|receiver| (from, transfer, receiver));
+    }
+
+    pub(crate) fn store_chunk(&mut self, place: Place, storing: &Storing) -> Result<(), Violation> {
+        let Some(process) = self.process(place) else { return Ok(()) };
+        let (from, transfer) = (storing.from, storing.transfer);
+        let current = process.receiving.take_if(|it| (it.0, it.1) == (from, transfer));
+        let Some((_, _, mut receiver)) = current else { return Ok(()) };
+        if receiver.push(&storing.data).is_err() {
+            return self.step(place, Input::SnapshotReceived { from, transfer, ok: false });
+        }
+        if storing.last {
+            let ok = receiver.finish().is_ok();
+            return self.step(place, Input::SnapshotReceived { from, transfer, ok });
+        }
+        process.receiving = Some((from, transfer, receiver));
+        self.step(place, Input::ChunkStored { from, transfer })
+    }
+}
+
+/// What was saved loads into a state that saves the same.
+fn round_trip(place: Place, picture: &Picture<Machine>) -> Result<(), Violation> {
+    let loaded = Replicated::<Machine>::load(&mut picture.records());
+    let again = loaded.map(|state| hash_of(state.picture().records()));
+    let first = hash_of(picture.records());
+    let same = again.as_ref().is_ok_and(|again| *again == first);
+    require(same, "SAM-3", || format!("a snapshot of replica {place} loads otherwise: {again:?}"))
+}
