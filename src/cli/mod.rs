@@ -1,6 +1,7 @@
 //! The command line: parses it, runs one command, says how the process ends.
 
 mod authority;
+mod bench;
 mod completion;
 mod environment;
 mod fleet;
@@ -72,6 +73,8 @@ enum Noun {
     /// All registered clusters.
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Print a script that completes Muster's commands in a shell.
     Completion(completion::Completion),
 }
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Replica(command) => block_on(replica::run(command, &invocation)),
         Noun::Fleet(command) => block_on(fleet::run(command, &invocation)),
         Noun::Snapshot(command) => block_on(snapshot::run(command, &invocation)),
+        Noun::Bench(command) => bench::run(&command),
         Noun::Completion(command) => completion::run(&command),
     }
 }

@@ -1,0 +1,138 @@
+//! A closed loop: so many clients, each of which sends its next request when the last is answered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::histogram::Histogram;
+use crate::address::Address;
+use crate::cli::output::Failure;
+use crate::dial::{self, Roots};
+
+const DIAL_LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// After an error, so that a server that refuses is not stormed.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// How much to send, and where to.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Load {
+    /// Clients that send at the same time, one request each.
+    #[arg(long, value_name = "C", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) clients: u32,
+    /// Connections that the clients share, spread over the targets.
+    #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) connections: u32,
+    /// How long to measure.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) seconds: u32,
+    /// How long to send before measuring.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(super) warm_up: u32,
+    /// Addresses of the servers, such as 127.0.0.1:31650; grpcs:// for TLS.
+    #[arg(long, value_name = "ADDRESS", required = true, num_args = 1.., value_delimiter = ',')]
+    target: Vec<Address>,
+    /// Certificates (PEM) to trust instead of the machine's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What came of a load.
+pub(super) struct Measured {
+    pub(super) window: Duration,
+    pub(super) latencies: Histogram,
+    /// Refused and failed requests by their status; none of them is in `latencies`.
+    pub(super) errors: BTreeMap<String, u64>,
+}
+
+impl Load {
+    /// Opens the connections.
+    pub(super) async fn connect(&self) -> Result<Vec<Channel>, Failure> {
+        let roots = match &self.ca {
+            None => Roots::System,
+            Some(path) => Roots::Pem(fs::read(path).map_err(|error| {
+                Failure::new(format!("cannot read {}", path.display())).because(&error)
+            })?),
+        };
+        let mut channels = Vec::new();
+        let wanted = self.connections.min(self.clients) as usize;
+        for target in self.target.iter().cycle().take(wanted.max(self.target.len())) {
+            let channel = dial::connect(target, &roots, DIAL_LIMIT, |_| {}).await;
+            channels.push(channel.map_err(|error| {
+                Failure::new(format!("cannot connect to {target}")).because(&error)
+            })?);
+        }
+        Ok(channels)
+    }
+
+    /// Runs the loop. `client` makes the client number n; it is called with the request's number,
+    /// which rises by one with each of its requests.
+    pub(super) async fn drive<C>(&self, mut client: impl FnMut(u32) -> C) -> Measured
+    where
+        C: AsyncSend + Send + 'static,
+    {
+        let window = Duration::from_secs(self.seconds.into());
+        let from = Instant::now() + Duration::from_secs(self.warm_up.into());
+        let to = from + window;
+        let mut running = JoinSet::new();
+        for number in 0..self.clients {
+            running.spawn(one(client(number), from, to));
+        }
+        let mut measured =
+            Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() };
+        while let Some(ended) = running.join_next().await {
+            let Ok((latencies, errors)) = ended else { continue };
+            measured.latencies.add(&latencies);
+            for (code, count) in errors {
+                *measured.errors.entry(format!("{code:?}")).or_default() += count;
+            }
+        }
+        measured
+    }
+}
+
+/// A client that sends one request at a time.
+pub(super) trait AsyncSend {
+    /// Sends its request number `number`, from 0.
+    fn send(&mut self, number: u64) -> impl Future<Output = Result<(), Status>> + Send;
+}
+
+async fn one(
+    mut client: impl AsyncSend,
+    from: Instant,
+    to: Instant,
+) -> (Histogram, Vec<(Code, u64)>) {
+    let mut latencies = Histogram::new();
+    let mut errors: Vec<(Code, u64)> = Vec::new();
+    for number in 0.. {
+        let start = Instant::now();
+        if start >= to {
+            break;
+        }
+        let sent = tokio::time::timeout(REQUEST_LIMIT, client.send(number)).await;
+        let end = Instant::now();
+        let counts = start >= from && end <= to;
+        match sent.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))) {
+            Ok(()) if counts => latencies.record(end - start),
+            Ok(()) => {}
+            Err(status) => {
+                match errors.iter_mut().find(|(code, _)| *code == status.code()) {
+                    Some((_, count)) => *count += 1,
+                    None => errors.push((status.code(), 1)),
+                }
+                tokio::time::sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+    (latencies, errors)
+}
