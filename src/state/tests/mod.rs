@@ -1,5 +1,8 @@
 //! Scripts: a command in each line, its outcome beneath. Only this file knows the API.
 
+mod access;
+mod auth;
+mod auth_words;
 mod enterprise;
 mod fleet;
 mod license;
@@ -11,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use expect_test::Expect;
+use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
     ActivateEnterprise, ActivateLicense, AddCluster, Anonymous, Beat, BeatOutcome,
     BootstrapEnterprise, Caller, Command, ConfigureServer, DeactivateEnterprise, DeleteCluster,
@@ -49,6 +53,9 @@ impl World {
         }
         if line.words.first() == Some(&"show") {
             return self.show();
+        }
+        if let Some(answer) = self.read(&line) {
+            return answer;
         }
         let reply = self.apply(&line.command());
         shown(&reply)
@@ -156,17 +163,19 @@ impl<'a> Line<'a> {
                 cluster_id: self.text("id"),
                 deployment_id: self.text("deployment"),
             }),
-            verb => panic!("no such verb: {verb}"),
+            verb => self.auth_command(verb),
         };
+        Command { caller: Some(self.caller()), request_id: self.text("request"), kind: Some(kind) }
+    }
+
+    /// `as=internal`, `as=TOKEN`, or nobody.
+    fn caller(&self) -> Caller {
         let who = match self.values.get("as") {
             Some(&"internal") => Who::Internal(Internal::LicenseServer.into()),
-            _ => Who::Anonymous(Anonymous {}),
+            Some(token) => Who::TokenDigest(token_digest(token)),
+            None => Who::Anonymous(Anonymous {}),
         };
-        Command {
-            caller: Some(Caller { who: Some(who) }),
-            request_id: self.text("request"),
-            kind: Some(kind),
-        }
+        Caller { who: Some(who) }
     }
 
     fn license(&self) -> License {
@@ -208,6 +217,10 @@ impl<'a> Line<'a> {
             client_id: self.text("client"),
         }
     }
+}
+
+fn token_digest(token: &str) -> bytes::Bytes {
+    secret::token_digest(token).to_vec().into()
 }
 
 fn digest(id: &str, secret: &str) -> bytes::Bytes {
@@ -262,6 +275,14 @@ fn shown_rejection(rejection: &Rejection) -> String {
     }
     if rejection.limit > 0 {
         let _ = write!(shown, " limit={}", rejection.limit);
+    }
+    for number in &rejection.permissions {
+        let permission = Permission::try_from(*number).unwrap();
+        let _ = write!(shown, " needs {}", permission.as_str_name());
+    }
+    if rejection.resource_type != 0 {
+        let kind = ResourceType::try_from(rejection.resource_type).unwrap();
+        let _ = write!(shown, " on {} {:?}", kind.as_str_name(), rejection.resource_name);
     }
     if rejection.kind() == super::RejectionKind::LicenseNotActive {
         let _ = write!(shown, " {}", name(rejection.license_state()));

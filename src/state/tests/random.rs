@@ -9,7 +9,7 @@ use super::super::State;
 use super::{World, command};
 
 const SEEDS: u64 = 20;
-const LINES: usize = 400;
+const LINES: usize = 600;
 
 /// One script line from few ids, secrets and names, so that they meet.
 fn line(dice: &mut StdRng) -> String {
@@ -38,9 +38,51 @@ fn line(dice: &mut StdRng) -> String {
         format!("configure id={id} deployment={secret} as=internal"),
     ];
     match dice.random_range(0..60) {
+        2..30 => auth_line(dice),
         0 => format!("remove-all {request}"),
         1 => format!("deactivate-self {request}"),
-        _ => verbs.choose(dice).unwrap().clone(),
+        _ => {
+            let line = verbs.choose(dice).unwrap();
+            if line.contains(" as=") { line.clone() } else { format!("{line} as=t0") }
+        }
+    }
+}
+
+/// The same of auth.
+fn auth_line(dice: &mut StdRng) -> String {
+    let token = format!("t{}", dice.random_range(0..6));
+    let other = format!("t{}", dice.random_range(0..6));
+    let name = ["robot:a", "robot:b", "user:a", "pach:root"].choose(dice).unwrap();
+    let role = ["clusterAdmin", "debugger", "repoOwner", ""].choose(dice).unwrap();
+    let number = dice.random_range(0..2_000);
+    let verbs = [
+        "auth-on t0".to_owned(),
+        "auth-on t0".to_owned(),
+        format!("robot a token={token} ttl={}", number % 50),
+        format!("user user:a token={token} ttl={number} claim=g{}", number % 3),
+        format!("user user:a token={token} ttl={number} login=l"),
+        format!("revoke {token}"),
+        format!("revoke-of {name}"),
+        format!("purge max={}", number % 3),
+        format!("restore {name} token={token} expires={number}"),
+        format!("rotate {token}"),
+        format!("bind {name} {role}"),
+        format!("bind group:g1 {role}"),
+        format!("bind {name} {role} project=p"),
+        "create project=p".to_owned(),
+        format!("groups {name} g1 group:g{}", number % 3),
+        format!("members g{} add={name},user:b remove=user:b", number % 3),
+        "login-start l".to_owned(),
+        format!("login-finish l {}", if number % 2 == 0 { "user:a" } else { "" }),
+    ];
+    let caller = match dice.random_range(0..3) {
+        0 => "internal",
+        1 => "t0",
+        _ => other.as_str(),
+    };
+    match dice.random_range(0..40) {
+        0 => "auth-off as=internal".to_owned(),
+        _ => format!("{} as={caller}", verbs.choose(dice).unwrap()),
     }
 }
 
