@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod config;

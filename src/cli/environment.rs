@@ -1,9 +1,9 @@
-//! The environment variables of pachctl, read once.
+//! The environment variables of pachctl and of member clusters, read once.
 
 use std::env;
 use std::path::PathBuf;
 
-/// What pachctl's habits let a user say through the environment.
+/// What the environment says in the words of Pachyderm.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     /// `PACH_CONFIG`: the config file.
@@ -22,6 +22,12 @@ pub(crate) struct Environment {
     pub(crate) ignore_version_skew: bool,
     /// `PACHYDERM_IGNORE_PAUSED_MODE`: no note about a paused cluster.
     pub(crate) ignore_paused_mode: bool,
+    /// `ENTERPRISE_MEMBER_CONFIG`: as what a member registers itself.
+    pub(crate) enterprise_member_config: Option<String>,
+    /// `ENTERPRISE_SERVER_TOKEN`: with what right. Secret.
+    pub(crate) enterprise_server_token: Option<String>,
+    /// `ENTERPRISE_SECRET`: what it proves itself with. Secret.
+    pub(crate) enterprise_secret: Option<String>,
 }
 
 impl Environment {
@@ -37,6 +43,9 @@ impl Environment {
             pach_ca_certs: text("PACH_CA_CERTS"),
             ignore_version_skew: text("PACHYDERM_IGNORE_VERSION_SKEW").is_some(),
             ignore_paused_mode: text("PACHYDERM_IGNORE_PAUSED_MODE").is_some(),
+            enterprise_member_config: text("ENTERPRISE_MEMBER_CONFIG"),
+            enterprise_server_token: text("ENTERPRISE_SERVER_TOKEN"),
+            enterprise_secret: text("ENTERPRISE_SECRET"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: parses it, runs one command, says how the process ends.
 
+mod agent;
 mod authority;
 mod bench;
 mod completion;
@@ -64,6 +65,7 @@ enum Noun {
     Version(version::Show),
     #[command(subcommand)]
     Tls(tls::Tls),
+    Agent(Box<agent::Serve>),
     /// The processes of Muster that agree on one state.
     #[command(subcommand)]
     Replica(replica::Replica),
@@ -101,6 +103,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
         Noun::Tls(command) => tls::run(&command),
+        Noun::Agent(command) => block_on(agent::run(*command, &invocation.environment)),
         Noun::Replica(command) => block_on(replica::run(command, &invocation)),
         Noun::Fleet(command) => block_on(fleet::run(command, &invocation)),
         Noun::Snapshot(command) => block_on(snapshot::run(command, &invocation)),
