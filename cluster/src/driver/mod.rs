@@ -18,6 +18,8 @@ mod metrics;
 mod runner;
 mod shared;
 mod start;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use end::Ended;

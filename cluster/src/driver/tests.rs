@@ -1,0 +1,311 @@
+//! Three replicas in one process, over real sockets and real files.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    folder::{DataFolder, Identity},
+    group::{
+        Group, GroupEnd, GroupOptions, NotDone, ProposeError, Role, SnapshotPolicy, StartError,
+        Timers,
+    },
+    machine::{Committed, LoadError, StateMachine},
+    types::{GroupId, Member, ReplicaId, Timestamp},
+};
+
+/// Counts how often each command came; answers with that.
+struct Tally(BTreeMap<Bytes, u64>);
+
+impl StateMachine for Tally {
+    type View = BTreeMap<Bytes, u64>;
+
+    fn empty() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn apply(&mut self, entry: Committed<'_>) -> Bytes {
+        assert_ne!(entry.command, b"panic", "as asked");
+        let count = self.0.entry(Bytes::copy_from_slice(entry.command)).or_default();
+        *count += 1;
+        Bytes::from(count.to_string())
+    }
+
+    fn view(&self) -> Self::View {
+        self.0.clone()
+    }
+
+    fn save(view: &Self::View) -> Box<dyn Iterator<Item = Bytes> + Send + '_> {
+        Box::new(view.iter().flat_map(|(key, count)| [key.clone(), count.to_string().into()]))
+    }
+
+    fn load(records: &mut dyn Iterator<Item = Bytes>) -> Result<Self, LoadError> {
+        let mut tally = BTreeMap::new();
+        while let (Some(key), Some(count)) = (records.next(), records.next()) {
+            let count = String::from_utf8_lossy(&count).parse();
+            tally.insert(key, count.map_err(|_| LoadError("no number".into()))?);
+        }
+        Ok(Self(tally))
+    }
+}
+
+struct Party {
+    folder: tempfile::TempDir,
+    members: Vec<Member>,
+    snapshot: SnapshotPolicy,
+    groups: BTreeMap<ReplicaId, (Group<Tally>, GroupEnd)>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+impl Party {
+    async fn new(count: u64, snapshot: SnapshotPolicy) -> Self {
+        let mut members = Vec::new();
+        let mut listeners = Vec::new();
+        for id in 1..=count {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            members.push(Member { id: ReplicaId(id), name: format!("m{id}"), address });
+            listeners.push((ReplicaId(id), listener));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut party = Self { folder, members, snapshot, groups: BTreeMap::new() };
+        for (id, listener) in listeners {
+            party.start_on(id, listener).await.unwrap();
+        }
+        party
+    }
+
+    async fn start(&mut self, id: ReplicaId) {
+        let member = self.members.iter().find(|member| member.id == id).unwrap();
+        let address = member.address.clone();
+        let listener = until(async || TcpListener::bind(&address).await.ok()).await;
+        // The process before lets go of its folder when its threads have ended.
+        let mut listener = Some(listener);
+        until(async || {
+            let taken = match listener.take() {
+                Some(listener) => listener,
+                None => TcpListener::bind(&address).await.ok()?,
+            };
+            self.start_on(id, taken).await.ok()
+        })
+        .await;
+    }
+
+    async fn start_on(&mut self, id: ReplicaId, listener: TcpListener) -> Result<(), StartError> {
+        static CLOCK: AtomicU64 = AtomicU64::new(1_000_000);
+        let path = self.folder.path().join(id.to_string());
+        let data = open(&path, id).ok_or(StartError::NoIdentity)?;
+        let options = GroupOptions {
+            data,
+            members: self.members.clone(),
+            listener,
+            tls: None,
+            timers: Timers {
+                tick: Duration::from_millis(20),
+                election_ticks: 10,
+                heartbeat_ticks: 2,
+            },
+            snapshot: self.snapshot,
+            seed: 7,
+            clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
+        };
+        self.groups.insert(id, Group::start(options).await?);
+        Ok(())
+    }
+
+    fn group(&self, id: ReplicaId) -> Group<Tally> {
+        self.groups[&id].0.clone()
+    }
+
+    async fn leader(&self) -> ReplicaId {
+        until(async || {
+            let leads = |group: &Group<Tally>| group.status().role == Role::Leader;
+            self.groups.iter().find(|(_, (group, _))| leads(group)).map(|(id, _)| *id)
+        })
+        .await
+    }
+
+    async fn follower(&self) -> ReplicaId {
+        let leader = self.leader().await;
+        *self.groups.keys().find(|id| **id != leader).unwrap()
+    }
+}
+
+fn open(path: &Path, id: ReplicaId) -> Option<DataFolder> {
+    let mut data = DataFolder::open(path).ok()?;
+    let identity = Identity {
+        group: GroupId(9),
+        replica: id,
+        name: format!("m{}", id.0),
+        created: Timestamp(0),
+    };
+    data.adopt(identity).ok()?;
+    Some(data)
+}
+
+async fn until<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = soon();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it never came to this");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn command(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_costs_nothing_acknowledged() {
+    let mut party = Party::new(3, SnapshotPolicy::default()).await;
+    let leader = party.leader().await;
+    let survivor = party.follower().await;
+    let group = party.group(survivor);
+    for number in 0..20 {
+        let applied = group.propose(command(&number.to_string()), soon()).await.unwrap();
+        assert_eq!(applied.reply, "1");
+    }
+    // Some are on their way while the leader dies; a retry of one is not a second one.
+    let under_way: Vec<_> = (20..60)
+        .map(|number| {
+            let group = group.clone();
+            tokio::spawn(async move { group.propose(command(&number.to_string()), soon()).await })
+        })
+        .collect();
+    party.groups.remove(&leader);
+    for proposal in under_way {
+        assert_eq!(proposal.await.unwrap().unwrap().reply, "1");
+    }
+    party.start(leader).await;
+    let back = party.group(leader);
+    let view = until(async || back.read(soon()).await.ok()).await.view;
+    assert_eq!(view.len(), 60);
+    assert!(view.values().all(|count| *count == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_anywhere_sees_what_was_acknowledged_elsewhere() {
+    let party = Party::new(3, SnapshotPolicy::default()).await;
+    party.leader().await;
+    let groups: Vec<_> = party.groups.values().map(|(group, _)| group.clone()).collect();
+    for number in 0_usize..30 {
+        let text = number.to_string();
+        let written = groups[number % 3].propose(command(&text), soon()).await.unwrap();
+        let read = groups[(number + 1) % 3].read(soon()).await.unwrap();
+        assert!(read.view.contains_key(text.as_bytes()));
+        assert!(read.index >= written.index);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_hands_leadership_over() {
+    let mut party = Party::new(3, SnapshotPolicy::default()).await;
+    let leader = party.leader().await;
+    party.group(leader).propose(command("one"), soon()).await.unwrap();
+    let (group, end) = party.groups.remove(&leader).unwrap();
+    group.shutdown().await;
+    assert_eq!(end.await.exit_code, 0);
+    let refused = group.propose(command("two"), soon()).await.unwrap_err();
+    assert_eq!(refused, ProposeError::NotDone(NotDone::Stopping));
+    let next = party.leader().await;
+    assert_ne!(next, leader);
+    party.group(next).propose(command("three"), soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_is_caught_up_by_a_snapshot() {
+    let policy = SnapshotPolicy { every_entries: 50, keep_entries: 5, ..SnapshotPolicy::default() };
+    let mut party = Party::new(3, policy).await;
+    let away = party.follower().await;
+    party.groups.remove(&away);
+    let leader = party.leader().await;
+    let group = party.group(leader);
+    for number in 0..200 {
+        group.propose(command(&number.to_string()), soon()).await.unwrap();
+    }
+    let (meta, path) = group.save_snapshot().await.unwrap();
+    assert!(meta.index >= 200);
+    assert!(path.is_file());
+    party.start(away).await;
+    let back = party.group(away);
+    until(async || (back.local().view.len() == 200).then_some(())).await;
+    party.group(away).propose(command("again"), soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_promised() {
+    let mut party = Party::new(3, SnapshotPolicy::default()).await;
+    let only = party.follower().await;
+    let others: Vec<_> = party.groups.keys().copied().filter(|id| *id != only).collect();
+    for id in others {
+        party.groups.remove(&id);
+    }
+    let group = party.group(only);
+    until(async || group.status().leader.is_none().then_some(())).await;
+    let refused = until(async || {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        match group.propose(command("alone"), deadline).await {
+            Err(ProposeError::NotDone(reason)) => Some(reason),
+            _ => None,
+        }
+    })
+    .await;
+    assert_eq!(refused, NotDone::NoLeader);
+    assert!(group.read(Instant::now() + Duration::from_millis(50)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_state_machine_stops_the_replica() {
+    let mut party = Party::new(1, SnapshotPolicy::default()).await;
+    let leader = party.leader().await;
+    let (group, end) = party.groups.remove(&leader).unwrap();
+    group.propose(command("fine"), soon()).await.unwrap();
+    assert!(group.propose(command("panic"), soon()).await.is_err());
+    assert_eq!(end.await.exit_code, 70);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_where_it_is_wanted() {
+    let party = Party::new(3, SnapshotPolicy::default()).await;
+    let follower = party.follower().await;
+    let asked = party.group(party.leader().await);
+    asked.propose(command("settle"), soon()).await.unwrap();
+    asked.transfer_leader(Some(follower), soon()).await.unwrap();
+    until(async || (party.group(follower).status().role == Role::Leader).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_replica_alone_restarts_where_it_was() {
+    let mut party = Party::new(1, SnapshotPolicy::default()).await;
+    let me = party.leader().await;
+    for _ in 0..3 {
+        party.group(me).propose(command("tick"), soon()).await.unwrap();
+    }
+    let (group, _) = party.groups.remove(&me).unwrap();
+    group.shutdown().await;
+    drop(group);
+    party.start(me).await;
+    party.leader().await;
+    let reply = party.group(me).propose(command("tick"), soon()).await.unwrap().reply;
+    assert_eq!(reply, "4");
+}
