@@ -18,19 +18,23 @@ use tokio::{
 };
 
 use crate::{
-    core::{CoreError, Input},
+    core::Input,
     driver::{NoTicket, Shared},
     folder::DataFolder,
-    log::LogError,
-    machine::{LoadError, StateMachine},
+    machine::StateMachine,
     net::{PeerTls, Peers},
-    sessions::{Answer, EntryError, Envelope},
-    snapshot::{SnapshotError, SnapshotMeta},
+    sessions::{Answer, Envelope},
+    snapshot::SnapshotMeta,
     types::{Member, ReplicaId, RequestId, Timestamp},
 };
+mod errors;
+
 pub use crate::{
     core::{Role, SnapshotPolicy},
     driver::Ended,
+};
+pub use errors::{
+    MayBeDone, NotDone, ProposeError, ReadError, SaveError, StartError, TransferError,
 };
 
 /// The wall clock, for the stamps of a leader.
@@ -73,61 +77,6 @@ pub struct GroupOptions {
     pub clock: Clock,
 }
 
-/// Why a replica cannot start, or cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The folder is nobody's yet.
-    #[error("the data folder has no identity; bootstrap or join a group first")]
-    NoIdentity,
-    /// The settings do not name this replica.
-    #[error("replica {0} is not among the members of its group")]
-    NotAMember(ReplicaId),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A snapshot.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The state in a snapshot.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The agreement itself.
-    #[error(transparent)]
-    Core(#[from] CoreError),
-    /// An entry of the log.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
-    /// The system gave no thread.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[source] std::io::Error),
-    /// Opening the data panicked.
-    #[error("opening the data failed: {0}")]
-    Panicked(String),
-}
-
-impl StartError {
-    /// The process's exit code: 70 the disk or the program, 71 damaged data, 78 wrong settings.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoIdentity | Self::NotAMember(_) | Self::Core(CoreError::OtherVoters { .. }) => {
-                78
-            }
-            Self::Log(LogError::Damaged { .. })
-            | Self::Snapshot(SnapshotError::Damaged { .. } | SnapshotError::Missing { .. })
-            | Self::Load(_)
-            | Self::Entry(_)
-            | Self::Core(CoreError::Damaged(_) | CoreError::LostLog { .. } | CoreError::Conf(_)) => {
-                71
-            }
-            Self::Log(_)
-            | Self::Snapshot(_)
-            | Self::Core(_)
-            | Self::Thread(_)
-            | Self::Panicked(_) => 70,
-        }
-    }
-}
-
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -160,96 +109,6 @@ pub struct Published<V> {
     pub time: Timestamp,
 }
 
-/// Why a command has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It certainly has not been and will not be applied.
-    #[error("not done: {0}")]
-    NotDone(NotDone),
-    /// It may be applied, now or later, at most once.
-    #[error("it may have been done: {0}")]
-    MayBeDone(MayBeDone),
-}
-
-/// Why a command was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDone {
-    /// No leader is known; a majority of replicas may be down or out of reach.
-    #[error("no leader")]
-    NoLeader,
-    /// Too many commands wait already.
-    #[error("too many commands are waiting")]
-    Overloaded,
-    /// This replica is about to stop.
-    #[error("this replica is stopping")]
-    Stopping,
-    /// The command is longer than an entry may be.
-    #[error("the command is too large")]
-    TooLarge,
-    /// The disk is nearly full.
-    #[error("the disk is nearly full")]
-    DiskFull,
-}
-
-/// Why nobody knows what became of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MayBeDone {
-    /// The deadline passed.
-    #[error("no answer in time")]
-    Timeout,
-    /// The replica stopped meanwhile.
-    #[error("the replica stopped")]
-    Stopped,
-    /// It was applied so long ago that its answer is forgotten, or it came too late to be applied.
-    #[error("its answer is forgotten")]
-    Forgotten,
-}
-
-/// Why a linearizable read has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No leader is known.
-    #[error("no leader")]
-    NoLeader,
-    /// The leader did not answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// Too many reads wait already.
-    #[error("too many reads are waiting")]
-    Overloaded,
-    /// This replica is about to stop.
-    #[error("this replica is stopping")]
-    Stopping,
-}
-
-/// Why leadership did not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TransferError {
-    /// Not in the group.
-    #[error("replica {0} is not in the group")]
-    Unknown(ReplicaId),
-    /// There is no other replica.
-    #[error("there is no other replica to lead")]
-    NobodyElse,
-    /// It did not happen in time.
-    #[error("nobody took over in time")]
-    Timeout,
-}
-
-/// Why no snapshot was saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SaveError {
-    /// Nothing was applied yet.
-    #[error("there is nothing to save yet")]
-    NothingYet,
-    /// The replica stopped.
-    #[error("this replica is stopping")]
-    Stopping,
-    /// Too many wait for one already.
-    #[error("too many snapshots are asked for")]
-    Overloaded,
-}
-
 /// A replica and its group, as the replica sees it.
 #[derive(Clone, Debug)]
 pub struct GroupStatus {
@@ -269,6 +128,8 @@ pub struct GroupStatus {
     pub last_index: u64,
     /// Bytes of the log's entries here.
     pub log_bytes: u64,
+    /// Bytes left on the disk.
+    pub disk_free: u64,
     /// Since the core last ticked.
     pub tick_age: Duration,
     /// Since a leader was last heard; `None` if never.
@@ -369,6 +230,9 @@ impl<M: StateMachine> Group<M> {
         if shared.leaderless.load(Ordering::Relaxed) {
             return Err(ProposeError::NotDone(NotDone::NoLeader));
         }
+        if shared.disk_full.load(Ordering::Relaxed) {
+            return Err(ProposeError::NotDone(NotDone::DiskFull));
+        }
         let admitted = shared.proposals.admit(command.len()).map_err(ProposeError::NotDone)?;
         let sequence = admitted.sequence;
         let request = RequestId { replica: shared.me, incarnation: shared.incarnation, sequence };
@@ -447,6 +311,7 @@ impl<M: StateMachine> Group<M> {
             applied,
             last_index: record.core.last_index.max(applied),
             log_bytes: record.core.log_bytes,
+            disk_free: shared.disk_free.load(Ordering::Relaxed),
             tick_age,
             leader_age: record.leader_heard.map(|heard| heard.elapsed()),
             members,
@@ -498,7 +363,8 @@ impl<M: StateMachine> Group<M> {
             NoTicket::Closed => SaveError::Stopping,
         })?;
         shared.inbox.push(Input::SaveSnapshot { ticket });
-        told.await.map(|saved| (saved.meta, saved.path)).map_err(|_| SaveError::Stopping)
+        let saved = told.await.map_err(|_| SaveError::Stopping)??;
+        Ok((saved.meta, saved.path))
     }
 
     /// Takes no more commands, hands leadership over, and stops when everything is on the disk.

@@ -298,11 +298,11 @@ impl<M: StateMachine> Replicated<M> {
     /// The inverse of [`Picture::records`].
     pub fn load(records: &mut dyn Iterator<Item = Bytes>) -> Result<Self, LoadError> {
         let head = records.next().ok_or_else(|| LoadError("it is empty".into()))?;
-        let head = TableRecord::decode(head).map_err(unreadable)?;
+        let head = TableRecord::decode(head).map_err(|error| unreadable(&error))?;
         let mut sessions = BTreeMap::<u64, Session>::new();
         for _ in 0..head.sessions {
             let record = records.next().ok_or_else(|| LoadError("it ends early".into()))?;
-            let record = SessionRecord::decode(record).map_err(unreadable)?;
+            let record = SessionRecord::decode(record).map_err(|error| unreadable(&error))?;
             let session = sessions.entry(record.origin).or_default();
             session.incarnation = record.incarnation;
             session.lowest = record.lowest;
@@ -322,7 +322,7 @@ impl<M: StateMachine> Replicated<M> {
     }
 }
 
-fn unreadable(error: prost::DecodeError) -> LoadError {
+fn unreadable(error: &prost::DecodeError) -> LoadError {
     LoadError(format!("the table of requests cannot be read: {error}"))
 }
 

@@ -124,9 +124,9 @@ impl Core {
         log: LoadedLog,
         snapshot: Option<SnapshotMeta>,
     ) -> Result<Self, CoreError> {
-        let mut conf = ConfState::default();
-        conf.voters = config.voters.iter().map(|id| id.0).collect();
-        conf.voters.sort_unstable();
+        let mut voters: Vec<u64> = config.voters.iter().map(|id| id.0).collect();
+        voters.sort_unstable();
+        let conf = ConfState { voters, ..ConfState::default() };
         let stored = log.conf.clone().or_else(|| snapshot.as_ref().map(|meta| meta.conf.clone()));
         if let Some(stored) = &stored {
             let stored = ConfState::parse_from_bytes(stored)?;
@@ -218,7 +218,7 @@ impl Core {
             }
             Input::SaveSnapshot { ticket } => self.snapshots.wish(ticket),
             Input::SnapshotSaved(meta) => self.snapshot_saved(meta, out),
-            Input::SnapshotNotSaved => self.snapshots.not_saved(),
+            Input::SnapshotNotSaved => self.snapshots.not_saved(self.ticks),
             Input::ChunkStored { from, transfer } => {
                 self.transfers.stored(from, transfer, self.ticks, out);
             }

@@ -161,10 +161,11 @@ impl Proposals {
         let mut stamp = place.now.0.max(self.newest_stamp + 1);
         let mut entries = Vec::new();
         for data in own.map(|open| &open.data).chain(others) {
-            let mut entry = Entry::default();
-            entry.data = data.clone();
-            entry.context = sessions::stamp(Timestamp(stamp));
-            entries.push(entry);
+            entries.push(Entry {
+                data: data.clone(),
+                context: sessions::stamp(Timestamp(stamp)),
+                ..Entry::default()
+            });
             stamp += 1;
         }
         let term = place.node.raft.term;

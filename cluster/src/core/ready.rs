@@ -160,7 +160,7 @@ impl Core {
         let freed = self.writes.finish(number);
         self.node.on_persist_ready(number);
         for message in freed {
-            self.send(message, out);
+            self.send(&message, out);
         }
         self.tell_applied();
     }
@@ -177,11 +177,11 @@ impl Core {
     fn post(&mut self, message: Message, wait: Option<u64>, out: &mut Vec<Output>) {
         match wait {
             Some(number) => self.writes.held.push((number, message)),
-            None => self.send(message, out),
+            None => self.send(&message, out),
         }
     }
 
-    fn send(&mut self, message: Message, out: &mut Vec<Output>) {
+    fn send(&mut self, message: &Message, out: &mut Vec<Output>) {
         let to = ReplicaId(message.to);
         // Appends keep their order on a lane of their own and never delay a heartbeat.
         let lane = match message.get_msg_type() {

@@ -16,6 +16,9 @@ use crate::{snapshot::SnapshotMeta, types::ReplicaId};
 /// Beyond this much log, peers that lag are not waited for.
 const LAG_BYTES: u64 = 256 << 20;
 
+/// Between a snapshot that could not be saved and the next try.
+const RETRY_TICKS: u64 = 200;
+
 /// How far the state machine is, and the snapshots made of it.
 pub(super) struct Snapshots {
     applied: u64,
@@ -26,6 +29,8 @@ pub(super) struct Snapshots {
     grown: u64,
     saved: u64,
     building: bool,
+    /// After a failure none is begun before this tick.
+    not_before: u64,
     wish: Option<u64>,
     /// The snapshot that raft was told of and has not handed back yet.
     received: Option<SnapshotMeta>,
@@ -41,6 +46,7 @@ impl Snapshots {
             grown: 0,
             saved: applied,
             building: false,
+            not_before: 0,
             wish: None,
             received: None,
             installing: None,
@@ -91,8 +97,9 @@ impl Snapshots {
         self.wish = self.wish.max(Some(ticket));
     }
 
-    pub(super) fn not_saved(&mut self) {
+    pub(super) fn not_saved(&mut self, tick: u64) {
         self.building = false;
+        self.not_before = tick + RETRY_TICKS;
     }
 }
 
@@ -103,7 +110,8 @@ impl Core {
         let state = &mut self.snapshots;
         let grown = state.applied.saturating_sub(state.saved) >= policy.every_entries
             || state.grown >= policy.every_bytes;
-        if state.building || state.installing() || !(grown || state.wish.is_some()) {
+        let early = self.ticks < state.not_before;
+        if early || state.building || state.installing() || !(grown || state.wish.is_some()) {
             return;
         }
         state.building = true;

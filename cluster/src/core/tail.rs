@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
     eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
@@ -203,7 +202,6 @@ impl Storage for Tail {
             .filter(|meta| meta.index >= request_index)
             .ok_or(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
         let mut snapshot = Snapshot::default();
-        snapshot.data = Bytes::new();
         let metadata = snapshot.mut_metadata();
         metadata.index = meta.index;
         metadata.term = meta.term;

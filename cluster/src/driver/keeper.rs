@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     iter::Peekable,
     sync::{Arc, mpsc::Receiver},
     time::Instant,
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use super::shared::Shared;
 use crate::{
     core::{Input, message::PeerMessage},
-    group::{SavedSnapshot, StartError},
+    group::{SaveError, SavedSnapshot, StartError},
     machine::StateMachine,
     net::{Lane, Peers},
     sessions::{Picture, Replicated},
@@ -83,33 +84,47 @@ impl<M: StateMachine> Keeper<M> {
 
     fn save(&mut self, picture: &Picture<M>, conf: Bytes, ticket: u64) -> Result<(), StartError> {
         if picture.index == 0 {
-            self.shared.inbox.push(Input::SnapshotNotSaved);
+            self.not_saved(ticket, SaveError::NothingYet);
             return Ok(());
         }
         let began = Instant::now();
-        let meta = match self.newest.take_if(|newest| newest.index >= picture.index) {
-            Some(newest) => newest,
-            None => {
-                let meta = SnapshotMeta {
-                    group: self.group,
-                    index: picture.index,
-                    term: picture.term,
-                    conf,
-                    time: picture.time,
-                    digest: 0,
-                };
-                self.store.write(meta, &mut picture.records())?
+        let newest = self.newest.take_if(|newest| newest.index >= picture.index);
+        let meta = match newest.map_or_else(|| self.write(picture, conf), Ok) {
+            Ok(meta) => meta,
+            // There is room again some day, and until then the log stays longer.
+            Err(SnapshotError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                self.not_saved(ticket, SaveError::DiskFull);
+                return Ok(());
             }
+            Err(error) => return Err(error.into()),
         };
-        metrics::counter!("muster_raft_snapshots_total", "direction" => "save", "result" => "ok")
-            .increment(1);
+        count("save", "ok");
         metrics::histogram!("muster_raft_snapshot_duration_seconds", "direction" => "save")
             .record(began.elapsed().as_secs_f64());
         self.newest = Some(meta.clone());
         self.shared.inbox.push(Input::SnapshotSaved(meta.clone()));
         let path = self.store.path(meta.index).unwrap_or_default();
-        self.shared.wishes.answer(ticket, &SavedSnapshot { meta, path });
+        self.shared.wishes.answer(ticket, &Ok(SavedSnapshot { meta, path }));
         Ok(())
+    }
+
+    fn write(&self, picture: &Picture<M>, conf: Bytes) -> Result<SnapshotMeta, SnapshotError> {
+        let meta = SnapshotMeta {
+            group: self.group,
+            index: picture.index,
+            term: picture.term,
+            conf,
+            time: picture.time,
+            digest: 0,
+        };
+        self.store.write(meta, &mut picture.records())
+    }
+
+    fn not_saved(&self, ticket: u64, why: SaveError) {
+        tracing::warn!(%why, "no snapshot is saved");
+        count("save", "failed");
+        self.shared.inbox.push(Input::SnapshotNotSaved);
+        self.shared.wishes.answer(ticket, &Err(why));
     }
 
     fn send(
@@ -121,15 +136,14 @@ impl<M: StateMachine> Keeper<M> {
         count: u64,
     ) -> Result<(), SnapshotError> {
         let fits = |outgoing: &Outgoing| outgoing.transfer == transfer && outgoing.next == first;
-        let mut outgoing = match self.outgoing.remove(&to).filter(fits) {
-            Some(outgoing) => outgoing,
-            None => {
-                let mut chunks = self.store.open(index)?.peekable();
-                for _ in 0..first {
-                    chunks.next().transpose()?;
-                }
-                Outgoing { transfer, next: first, chunks }
+        let mut outgoing = if let Some(outgoing) = self.outgoing.remove(&to).filter(fits) {
+            outgoing
+        } else {
+            let mut chunks = self.store.open(index)?.peekable();
+            for _ in 0..first {
+                chunks.next().transpose()?;
             }
+            Outgoing { transfer, next: first, chunks }
         };
         for _ in 0..count {
             let Some(data) = outgoing.chunks.next().transpose()? else { return Ok(()) };
@@ -175,12 +189,15 @@ impl<M: StateMachine> Keeper<M> {
             Err(SnapshotError::TooLarge { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        let result = if ok { "ok" } else { "refused" };
-        metrics::counter!("muster_raft_snapshots_total", "direction" => "receive", "result" => result)
-            .increment(1);
+        count("receive", if ok { "ok" } else { "refused" });
         self.shared.inbox.push(Input::SnapshotReceived { from, transfer, ok });
         Ok(())
     }
+}
+
+fn count(direction: &'static str, result: &'static str) {
+    metrics::counter!("muster_raft_snapshots_total", "direction" => direction, "result" => result)
+        .increment(1);
 }
 
 /// Reads a state back from its snapshot.

@@ -1,7 +1,7 @@
 //! The thread that owns the core.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering, mpsc::SyncSender},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use super::{
     writer::WriteJob,
 };
 use crate::{
-    core::{Core, Input, Leadership, Output},
+    core::{Core, Input, Leadership, Output, Role},
     group::{Clock, MayBeDone, NotDone, ProposeError, StartError},
     machine::StateMachine,
     net::{Lane, Peers, SendError},
@@ -38,7 +38,16 @@ pub(crate) struct Runner<M: StateMachine> {
     pub(crate) clogged: BTreeSet<ReplicaId>,
     pub(crate) leader_heard: Option<Instant>,
     pub(crate) leaderless: u64,
+    /// Writes under way and when they began.
+    pub(crate) writes: VecDeque<(u64, Instant)>,
+    /// When leadership was last offered to others because of the disk.
+    pub(crate) moved_on: Option<Instant>,
 }
+
+/// A leader whose disk hangs for so long looks for another one.
+const STALL: Duration = Duration::from_secs(1);
+/// A replica whose disk hangs for so long is worse than none.
+const HANG: Duration = Duration::from_secs(30);
 
 impl<M: StateMachine> Runner<M> {
     /// Turns until the inbox is closed.
@@ -52,6 +61,14 @@ impl<M: StateMachine> Runner<M> {
                 inputs.push(Input::Tick);
                 // A pause is not made up for: ticks in a row would pass for a silent leader.
                 due = (due + self.tick).max(now + self.tick / 2);
+            }
+            for input in &inputs {
+                if let Input::Persisted { number } = input {
+                    while self.writes.pop_front_if(|(write, _)| *write <= *number).is_some() {}
+                }
+            }
+            if ticks {
+                inputs.extend(self.watch_disk(now)?);
             }
             self.core.step((self.clock)(), inputs, &mut out)?;
             let mut moved = false;
@@ -75,6 +92,7 @@ impl<M: StateMachine> Runner<M> {
     fn obey(&mut self, output: Output) -> Option<()> {
         match output {
             Output::Persist { number, batch } => {
+                self.writes.push_back((number, Instant::now()));
                 self.writer.send(WriteJob::Write { number, batch }).ok()
             }
             Output::Compact { through } => self.writer.send(WriteJob::Compact { through }).ok(),
@@ -118,6 +136,23 @@ impl<M: StateMachine> Runner<M> {
                 Some(())
             }
         }
+    }
+
+    /// Leadership belongs to a replica whose disk works.
+    fn watch_disk(&mut self, now: Instant) -> Result<Option<Input>, StartError> {
+        let stalled = self.writes.front().map_or(Duration::ZERO, |(_, began)| now - *began);
+        if stalled > HANG {
+            return Err(StartError::DiskHangs(stalled));
+        }
+        let unfit = stalled > STALL || self.shared.disk_full.load(Ordering::Relaxed);
+        let leads = self.shared.leadership.borrow().role == Role::Leader;
+        let waited = self.moved_on.is_none_or(|at| now - at > STALL);
+        if !(unfit && leads && waited) {
+            return Ok(None);
+        }
+        tracing::warn!(?stalled, "the disk does not keep up; another replica should lead");
+        self.moved_on = Some(now);
+        Ok(Some(Input::Transfer { to: None }))
     }
 
     fn send(&mut self, to: ReplicaId, lane: Lane, payload: Bytes) {

@@ -1,7 +1,10 @@
 //! What the threads of a replica and its clients share.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     thread,
     time::Instant,
 };
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     core::{CoreStatus, Input, Leadership},
-    group::{Published, SavedSnapshot, StartError},
+    group::{Published, SaveError, SavedSnapshot, StartError},
     machine::StateMachine,
     net::{Lane, PeerEvents},
     types::{Member, ReplicaId},
@@ -39,12 +42,16 @@ pub(crate) struct Shared<M: StateMachine> {
     pub(crate) inbox: Inbox,
     pub(crate) proposals: Proposals,
     pub(crate) reads: Tickets<Published<M::View>>,
-    pub(crate) wishes: Tickets<SavedSnapshot>,
+    pub(crate) wishes: Tickets<Result<SavedSnapshot, SaveError>>,
     pub(crate) published: ArcSwap<Published<M::View>>,
     pub(crate) status: ArcSwap<StatusRecord>,
     pub(crate) leadership: watch::Sender<Leadership>,
     /// No leader for so long that there is no point in waiting for one.
     pub(crate) leaderless: AtomicBool,
+    /// Too little room on the disk for any command.
+    pub(crate) disk_full: AtomicBool,
+    /// Bytes.
+    pub(crate) disk_free: AtomicU64,
     pub(crate) ending: Ending,
 }
 

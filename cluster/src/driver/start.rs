@@ -1,8 +1,12 @@
 //! Bringing a replica up: first what is on its disk, then its peers, then its threads.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, atomic::AtomicBool, mpsc::sync_channel},
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+        mpsc::sync_channel,
+    },
     time::Instant,
 };
 
@@ -81,6 +85,8 @@ pub(crate) async fn start<M: StateMachine>(
         }),
         leadership: watch::Sender::new(Leadership::default()),
         leaderless: AtomicBool::new(false),
+        disk_full: AtomicBool::new(false),
+        disk_free: AtomicU64::new(u64::MAX),
         ending,
         members,
     });
@@ -150,6 +156,8 @@ fn spawn_all<M: StateMachine>(
         clogged: BTreeSet::new(),
         leader_heard: None,
         leaderless: 0,
+        writes: VecDeque::new(),
+        moved_on: None,
         shared: Arc::clone(shared),
     };
     let threads = vec![

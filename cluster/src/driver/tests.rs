@@ -68,7 +68,7 @@ struct Party {
     groups: BTreeMap<ReplicaId, (Group<Tally>, GroupEnd)>,
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn soon() -> Instant {
     Instant::now() + PATIENCE

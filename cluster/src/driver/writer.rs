@@ -1,8 +1,13 @@
 //! The thread that owns the log's file.
 
 use std::{
-    sync::{Arc, mpsc::Receiver},
-    time::Instant,
+    io,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
 };
 
 use super::shared::Shared;
@@ -13,6 +18,12 @@ use crate::{
     log::{LogBatch, LogMark, LogStore},
     machine::StateMachine,
 };
+
+/// Below this much room on the disk no command is taken: a log that cannot be written ends the
+/// replica, and it needs room to shrink again.
+const ROOM: u64 = 64 << 20;
+/// Between two looks at the room that is left.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) enum WriteJob {
     Write { number: u64, batch: LogBatch },
@@ -30,7 +41,17 @@ pub(crate) struct Writer<M: StateMachine> {
 impl<M: StateMachine> Writer<M> {
     /// Writes until nobody is left to ask for it. All that waits is one write and one sync.
     pub(crate) fn run(mut self) -> Result<(), StartError> {
-        while let Ok(first) = self.jobs.recv() {
+        let mut looked: Option<Instant> = None;
+        loop {
+            if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+                self.look().map_err(StartError::Room)?;
+                looked = Some(Instant::now());
+            }
+            let first = match self.jobs.recv_timeout(LOOK) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut batches = Vec::new();
             let mut newest = None;
             let mut compact = None;
@@ -56,6 +77,16 @@ impl<M: StateMachine> Writer<M> {
         }
         drop(self.log);
         drop(self.folder);
+        Ok(())
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let free = fs4::available_space(self.folder.path())?;
+        self.shared.disk_free.store(free, Ordering::Relaxed);
+        let full = free < ROOM;
+        if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(free, full, "the disk's room changed");
+        }
         Ok(())
     }
 }

@@ -1,0 +1,91 @@
+//! Two places where raft-rs, used as documented, loses data or panics, and one where it must stop.
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::{
+    StateRole,
+    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, Message, MessageType},
+};
+
+use super::{lone_core, step};
+use crate::{
+    core::{
+        Core, CoreError, Input, Output, Proposal,
+        message::{Kind, PeerMessage},
+    },
+    sessions::Envelope,
+    types::{ReplicaId, RequestId, Timestamp},
+};
+
+fn change(core: &mut Core, kind: ConfChangeType, id: u64) {
+    let mut single = ConfChangeSingle::default();
+    single.set_change_type(kind);
+    single.node_id = id;
+    let mut change = ConfChangeV2::default();
+    change.set_changes(vec![single].into());
+    core.node.apply_conf_change(&change).unwrap();
+}
+
+/// With raft's documented order a single voter sends appends of a term that is not on its disk; after
+/// a crash it would lead that term again and append other entries at the same places.
+#[test]
+fn a_single_voter_says_nothing_before_its_term_is_on_the_disk() {
+    let mut core = lone_core(&[1]);
+    change(&mut core, ConfChangeType::AddLearnerNode, 2);
+    let mut out = step(&mut core, Input::Tick);
+    let data = Envelope::new(
+        RequestId { replica: ReplicaId(1), incarnation: 1, sequence: 1 },
+        1,
+        Bytes::new(),
+    );
+    let proposal = Proposal { sequence: 1, data: data.write() };
+    out.extend(step(&mut core, Input::Propose(vec![proposal])));
+    assert_eq!(core.node.raft.state, StateRole::Leader);
+    let mut numbers = out.iter().filter_map(|output| match output {
+        Output::Persist { number, .. } => Some(*number),
+        _ => None,
+    });
+    assert!(!out.iter().any(|output| matches!(output, Output::Send { .. })));
+    let first = numbers.next().unwrap();
+    let out = step(&mut core, Input::Persisted { number: first });
+    assert!(out.iter().any(|output| matches!(output, Output::Send { .. })));
+}
+
+/// Raft asserts that whoever becomes leader has everything on its disk.
+#[test]
+fn the_last_voter_left_waits_for_its_disk() {
+    let mut core = lone_core(&[1, 2]);
+    let mut append = Message::default();
+    append.set_msg_type(MessageType::MsgAppend);
+    (append.from, append.to, append.term) = (2, 1, 3);
+    let mut entry = Entry::default();
+    (entry.index, entry.term) = (1, 3);
+    append.set_entries(vec![entry].into());
+    let payload = PeerMessage::payload(Kind::Raft(append.write_to_bytes().unwrap().into()));
+    let out = step(&mut core, Input::Received { from: ReplicaId(2), payload });
+    let number = out.iter().find_map(|output| match output {
+        Output::Persist { number, .. } => Some(*number),
+        _ => None,
+    });
+    change(&mut core, ConfChangeType::RemoveNode, 2);
+    core.config.voters = vec![ReplicaId(1)];
+    for _ in 0..50 {
+        step(&mut core, Input::Tick);
+    }
+    assert_eq!(core.node.raft.state, StateRole::Follower);
+    step(&mut core, Input::Persisted { number: number.unwrap() });
+    step(&mut core, Input::Tick);
+    assert_eq!(core.node.raft.state, StateRole::Leader);
+}
+
+#[test]
+fn a_disk_that_lost_what_was_acknowledged_stops_the_replica() {
+    let mut core = lone_core(&[1, 2, 3]);
+    let mut heartbeat = Message::default();
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    (heartbeat.from, heartbeat.to, heartbeat.term, heartbeat.commit) = (2, 1, 3, 9);
+    let payload = PeerMessage::payload(Kind::Raft(heartbeat.write_to_bytes().unwrap().into()));
+    let input = Input::Received { from: ReplicaId(2), payload };
+    let error = core.step(Timestamp(1), [input], &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, CoreError::LostLog { acknowledged: 9, last: 0 }));
+}
