@@ -6,8 +6,8 @@ use muster_cluster::core::Input;
 use muster_cluster::types::RequestId;
 
 use crate::agenda::MILLIS;
+use crate::commands;
 use crate::invariants::Violation;
-use crate::machine::draw_command;
 use crate::network::Place;
 use crate::replica::id_of;
 use crate::world::{Event, Local, World};
@@ -102,7 +102,7 @@ impl World {
             return Wish::Read;
         }
         let request = self.next_operation;
-        Wish::Write(draw_command(&mut self.chance.workload, plan.clusters, request))
+        Wish::Write(commands::draw(&mut self.chance.workload, plan.clusters, request))
     }
 
     /// An operation arrives at its replica.

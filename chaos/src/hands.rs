@@ -3,7 +3,6 @@
 use muster_cluster::core::{Input, Output};
 use muster_cluster::net::Lane;
 
-use crate::agenda::MILLIS;
 use crate::invariants::votes::Votes;
 use crate::invariants::{Violation, require};
 use crate::network::Place;

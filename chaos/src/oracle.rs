@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use muster::state::invariants::first_broken;
 use muster_cluster::log::LogEntry;
 use muster_cluster::machine::{Committed, StateMachine};
 use muster_cluster::sessions::{Envelope, stamp_of};
@@ -15,10 +16,15 @@ use muster_cluster::types::{RequestId, Timestamp};
 
 use crate::invariants::{Violation, require};
 use crate::machine::{Machine, observe};
+use crate::reference::Reference;
+
+/// Every how many entries the state's own invariants are asked.
+const EXAMINED_EVERY: u64 = 16;
 
 /// The log replayed once more, with the simplest possible rules.
 pub(crate) struct Oracle {
     state: Machine,
+    reference: Reference,
     views: Vec<<Machine as StateMachine>::View>,
     effective: BTreeMap<RequestId, Effect>,
     /// By replica: its newest incarnation, and the oldest request that this may still ask about.
@@ -41,6 +47,7 @@ impl Oracle {
         Self {
             views: vec![state.view()],
             state,
+            reference: Reference::default(),
             effective: BTreeMap::new(),
             oldest: BTreeMap::new(),
             time: Timestamp(0),
@@ -91,6 +98,11 @@ impl Oracle {
         })?;
         let committed = Committed { index, time: self.time, command: &envelope.command };
         let reply = self.state.apply(committed);
+        self.reference.judge(&envelope.command, self.time.0, &reply)?;
+        if index.is_multiple_of(EXAMINED_EVERY) {
+            let broken = first_broken(&self.state.view());
+            require(broken.is_none(), "STA-1", || format!("{broken:?} at entry {index}"))?;
+        }
         self.effective.insert(id, Effect { index, reply });
         Ok(())
     }
