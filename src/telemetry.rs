@@ -5,7 +5,33 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, LogOptions};
+/// How events look on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for a person.
+    Text,
+    /// A JSON object on a line.
+    Json,
+}
+
+/// How and which events are written.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which: a level, or levels by module.
+    pub level: String,
+}
+
+impl LogOptions {
+    /// Whether `level` chooses events.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_level(level: &str) -> Result<(), String> {
+        EnvFilter::try_new(level).map(drop).map_err(|error| error.to_string())
+    }
+}
 
 /// Histogram bounds for spans of time, in seconds.
 const SECONDS: [f64; 14] =

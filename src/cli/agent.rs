@@ -16,10 +16,9 @@ use super::go;
 use super::output::{Exit, Failure};
 use crate::agent::{self, AgentError, RecordError, Registration};
 use crate::clock::SystemClock;
-use crate::config::{LogFormat, LogOptions};
 use crate::dial::Roots;
 use crate::entropy::SystemEntropy;
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat, LogOptions};
 
 /// Be a member of the fleet, for a cluster whose pachd has no enterprise service, or anything else.
 ///

@@ -11,6 +11,7 @@ pub mod output;
 mod pachctl;
 mod remote;
 mod replica;
+mod serve;
 mod snapshot;
 mod table;
 mod tls;
@@ -63,6 +64,7 @@ enum Noun {
     #[command(subcommand)]
     Config(contexts::Config),
     Version(version::Show),
+    Serve(serve::Serve),
     #[command(subcommand)]
     Tls(tls::Tls),
     Agent(Box<agent::Serve>),
@@ -102,6 +104,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Enterprise(command) => block_on(enterprise::run(command, &invocation)),
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
+        Noun::Serve(command) => serve::run(command),
         Noun::Tls(command) => tls::run(&command),
         Noun::Agent(command) => block_on(agent::run(*command, &invocation.environment)),
         Noun::Replica(command) => block_on(replica::run(command, &invocation)),

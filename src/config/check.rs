@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::settings::{Origin, Settings};
 use super::{ConfigError, values};
+use crate::api::CompatVersion;
+use crate::telemetry::{LogFormat, LogOptions};
 
 /// What a replica is told at start, all of it valid.
 #[derive(Clone, Debug)]
@@ -86,25 +88,6 @@ pub struct ApiTls {
     pub key: PathBuf,
 }
 
-/// A Pachyderm version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompatVersion {
-    /// First number.
-    pub major: u32,
-    /// Second number.
-    pub minor: u32,
-    /// Third number.
-    pub micro: u32,
-    /// What follows, its separator included.
-    pub additional: String,
-}
-
-impl fmt::Display for CompatVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}{}", self.major, self.minor, self.micro, self.additional)
-    }
-}
-
 /// The group's timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
@@ -123,24 +106,6 @@ pub struct Snapshots {
     pub entries: u64,
     /// After so many bytes of log.
     pub bytes: u64,
-}
-
-/// How events look on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A line for a person.
-    Text,
-    /// A JSON object on a line.
-    Json,
-}
-
-/// How and which events are written.
-#[derive(Clone, Debug)]
-pub struct LogOptions {
-    /// How they look.
-    pub format: LogFormat,
-    /// Which: a level, or levels by module.
-    pub level: String,
 }
 
 /// The bootstrap that Pachyderm's own variables ask for.
@@ -202,7 +167,8 @@ impl Check<'_> {
         let environment = self.environment();
         let (major, minor, micro, additional) = compat_version?;
         Some(Config {
-            data: data?.into(),
+            // Reported already; the rest shall be looked at all the same.
+            data: data.unwrap_or_default().into(),
             name: self.text("name").unwrap_or_else(|| "muster".to_owned()),
             grpc_listen: grpc_listen?,
             ops_listen: ops_listen?,
@@ -365,11 +331,10 @@ impl Check<'_> {
             "json" => Ok(LogFormat::Json),
             _ => Err("is neither text nor json".to_owned()),
         });
-        let level =
-            self.read("log-level", |text| match tracing_subscriber::EnvFilter::try_new(text) {
-                Ok(_) => Ok(text.to_owned()),
-                Err(error) => Err(format!("does not choose events: {error}")),
-            });
+        let level = self.read("log-level", |text| match LogOptions::check_level(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(error) => Err(format!("does not choose events: {error}")),
+        });
         Some(LogOptions { format: format?, level: level? })
     }
 

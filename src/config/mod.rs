@@ -8,10 +8,7 @@ mod secret;
 mod settings;
 mod values;
 
-pub use check::{
-    ApiTls, CompatVersion, Config, LogFormat, LogOptions, PachydermEnvironment, PeerTls, Seed,
-    Snapshots, Timers,
-};
+pub use check::{ApiTls, Config, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers};
 pub use keys::Flags;
 pub use secret::Secret;
 pub use settings::{Origin, Settings};

@@ -149,7 +149,7 @@ fn read_file(path: &str, problems: &mut Vec<String>) -> Vec<(&'static str, Vec<S
             Some(key) => match texts(&value) {
                 Some(texts) => found.push((key.name, texts)),
                 None => {
-                    problems.push(format!("{path}: {name}: takes a text, number, switch or list"))
+                    problems.push(format!("{path}: {name}: takes a text, number, switch or list"));
                 }
             },
         }

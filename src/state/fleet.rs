@@ -1,5 +1,6 @@
 //! The registered clusters: added, changed, removed, and what their heartbeats tell.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -68,6 +69,13 @@ impl Fleet {
     /// All clusters in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Cluster)> {
         self.clusters.iter().map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
+    }
+
+    /// The clusters whose ids come after `id`, in their order; all of them after the empty one.
+    pub fn iter_after(&self, id: &str) -> impl Iterator<Item = (&str, &Cluster)> {
+        self.clusters
+            .range::<_, str>((Bound::Excluded(id), Bound::Unbounded))
+            .map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
     }
 
     /// The cluster of that id.

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("entropy", &[]),
     ("telemetry", &["config"]),
     ("actors", &["activation", "clock", "entropy", "state"]),
-    ("api", &["activation", "actors", "address", "clock", "entropy", "state"]),
+    ("api", &["activation", "actors", "address", "clock", "dial", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),
     ("config", &["activation", "actors", "api", "ops"]),
     ("agent", &["activation", "address", "api", "clock", "dial", "entropy", "telemetry"]),

@@ -1,0 +1,80 @@
+//! A call on its way to the group, and what may become of it.
+
+use muster_proto::muster::log::v1::{Anonymous, Caller, Internal, Rejection, caller::Who};
+use tokio::time::Instant;
+
+use crate::activation::CodeError;
+
+/// Who asks, under which name, and until when the answer is awaited.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who asks; the state decides what that one may.
+    pub caller: Caller,
+    /// The client's own name for the request; empty for none.
+    pub request_id: String,
+    /// When nobody waits any more.
+    pub deadline: Instant,
+}
+
+impl Call {
+    /// A call of somebody without credentials.
+    pub fn anonymous(deadline: Instant) -> Call {
+        let caller = Caller { who: Some(Who::Anonymous(Anonymous {})) };
+        Call { caller, request_id: String::new(), deadline }
+    }
+
+    /// A call of a part of the server itself.
+    pub fn internal(part: Internal, deadline: Instant) -> Call {
+        let caller = Caller { who: Some(Who::Internal(part.into())) };
+        Call { caller, request_id: String::new(), deadline }
+    }
+}
+
+/// Why a call has no good answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// The rules say no; nothing was changed.
+    #[error("the request was refused: {0:?}")]
+    Rejected(Rejection),
+    /// The rules never saw it: certainly not done.
+    #[error("the request was not taken: {0}")]
+    NotDone(NotDone),
+    /// Nobody knows whether it was done, or will be.
+    #[error("the outcome is unknown: no answer in time")]
+    MayBeDone,
+    /// An activation code did not pass its checks.
+    #[error("{0}")]
+    CodeInvalid(CodeError),
+    /// The answer makes no sense to this version.
+    #[error("the group gave an answer that this version does not understand")]
+    Misunderstood,
+}
+
+/// Why a call was not taken. Asking again later, or elsewhere, can do no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// No majority of replicas answers.
+    #[error("no leader is known")]
+    NoLeader,
+    /// Too much is waiting already.
+    #[error("too many requests are waiting")]
+    Overloaded,
+    /// This replica is about to end.
+    #[error("this replica is stopping")]
+    Stopping,
+    /// One log entry cannot hold it.
+    #[error("the request is too large")]
+    TooLarge,
+    /// Room on the disk is kept for heartbeats and deletions.
+    #[error("the disk is almost full")]
+    DiskFull,
+    /// Its time was over before anything began.
+    #[error("no time was left")]
+    Late,
+}
+
+impl From<NotDone> for CallError {
+    fn from(reason: NotDone) -> CallError {
+        CallError::NotDone(reason)
+    }
+}

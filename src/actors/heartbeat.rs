@@ -1,0 +1,241 @@
+//! Gathers the heartbeats of this replica's members: while one log entry is under way, the next one
+//! fills. A lone beat never waits for company.
+//!
+//! in:  [`Heartbeats::beat`], from `api::license`
+//! out: [`Proposer::propose`] with `RecordHeartbeats`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::ActorFutureExt as _;
+use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use muster_proto::muster::log::v1::{
+    Beat, BeatOutcome, Internal, License, RecordHeartbeats, Rejection, RejectionKind, command,
+    reply,
+};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::{Call, CallError, NotDone};
+use super::gather::Gather;
+use super::proposer::{Answered, Proposer};
+use super::thread::{Alarm, Alarms};
+use crate::state::{fleet, limits, rejection};
+
+/// Beats that may wait at once: a hundred thousand members that all come back within a second are
+/// told to come again rather than kept for longer than they wait.
+const WAITING_MAX: usize = 65_536;
+
+/// How long the group may take over one entry of beats; members give up after a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The way to the actor. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Heartbeats {
+    actor: actix::Addr<Heartbeat>,
+}
+
+/// A beat is in the log.
+#[derive(Clone, Debug)]
+pub struct Beaten {
+    /// The license at that entry; all beats of the entry share it.
+    pub license: Arc<License>,
+}
+
+type Answer = Result<Beaten, CallError>;
+
+impl Heartbeats {
+    /// Starts the actor on the current actor thread.
+    pub fn start(proposer: Proposer, alarms: &Alarms) -> Heartbeats {
+        let alarm = alarms.of("heartbeat");
+        let gather = Gather::new(WAITING_MAX, limits::BEATS_MAX);
+        let actor = Heartbeat { proposer, gather, under_way: false, _alarm: alarm }.start();
+        Heartbeats { actor }
+    }
+
+    /// Records that a member lives, and answers once a majority of replicas has that on disk.
+    ///
+    /// # Errors
+    /// A rejection for a wrong pair comes out of the log only.
+    pub async fn beat(&self, beat: Beat, deadline: Instant) -> Answer {
+        // Before the log, which must not carry what no rule would take.
+        limits::check_text("id", &beat.id, limits::TEXT_BYTES_MAX)
+            .and_then(|()| fleet::check_beat(&beat))
+            .map_err(CallError::Rejected)?;
+        let id = beat.id.clone();
+        let (answer, answered) = oneshot::channel();
+        self.actor.try_send(Add { beat, answer }).map_err(|error| refused(&error))?;
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer.map_err(|error| about(error, id)),
+            Ok(Err(_)) => Err(NotDone::Stopping.into()),
+            Err(_) => Err(CallError::MayBeDone),
+        }
+    }
+}
+
+/// A rejection of one beat of a batch, with the id that it is about.
+fn about(error: CallError, id: String) -> CallError {
+    match error {
+        CallError::Rejected(no) if no.kind() == RejectionKind::IdOrSecretInvalid => {
+            CallError::Rejected(Rejection { subject: id, ..no })
+        }
+        other => other,
+    }
+}
+
+pub(super) fn refused<T>(error: &actix::prelude::SendError<T>) -> CallError {
+    match error {
+        actix::prelude::SendError::Full(_) => NotDone::Overloaded.into(),
+        actix::prelude::SendError::Closed(_) => NotDone::Stopping.into(),
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Add {
+    beat: Beat,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+struct Heartbeat {
+    proposer: Proposer,
+    gather: Gather<Answer>,
+    under_way: bool,
+    _alarm: Alarm,
+}
+
+impl Actor for Heartbeat {
+    type Context = Context<Heartbeat>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(4096);
+    }
+}
+
+impl Handler<Add> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, add: Add, context: &mut Self::Context) {
+        if let Some(answer) = self.gather.add(add.beat, add.answer) {
+            // Nobody there to tell is no harm: the member has given up.
+            let _ = answer.send(Err(NotDone::Overloaded.into()));
+        }
+        self.propose(context);
+    }
+}
+
+impl Heartbeat {
+    /// Sends what waits, unless an entry is under way already.
+    fn propose(&mut self, context: &mut Context<Heartbeat>) {
+        if self.under_way {
+            return;
+        }
+        let (beats, answers) = self.gather.take();
+        if beats.is_empty() {
+            return;
+        }
+        self.under_way = true;
+        metrics::histogram!("muster_heartbeat_batch_size").record(metrics_count(beats.len()));
+        let proposer = self.proposer.clone();
+        let proposed = async move {
+            let call = Call::internal(Internal::LicenseServer, Instant::now() + PATIENCE);
+            proposer
+                .propose(call, command::Kind::RecordHeartbeats(RecordHeartbeats { beats }))
+                .await
+        };
+        context.spawn(proposed.into_actor(self).map(|outcome, this, context| {
+            tell(outcome, answers);
+            this.under_way = false;
+            this.propose(context);
+        }));
+    }
+}
+
+fn metrics_count(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+/// Tells each member what became of its own beat.
+fn tell(outcome: Result<Answered, CallError>, answers: Vec<oneshot::Sender<Answer>>) {
+    let recorded = match outcome.map(|answered| answered.reply) {
+        Ok(reply::Kind::HeartbeatsRecorded(recorded)) => recorded,
+        Ok(_) => return tell_all(&CallError::Misunderstood, answers),
+        Err(error) => return tell_all(&error, answers),
+    };
+    if recorded.outcomes.len() != answers.len() {
+        return tell_all(&CallError::Misunderstood, answers);
+    }
+    let license = recorded.license.map(Arc::new);
+    for (outcome, answer) in recorded.outcomes.iter().zip(answers) {
+        let outcome = BeatOutcome::try_from(*outcome).unwrap_or(BeatOutcome::Unspecified);
+        let _ = answer.send(of_one(outcome, license.as_ref()));
+    }
+}
+
+fn tell_all(error: &CallError, answers: Vec<oneshot::Sender<Answer>>) {
+    for answer in answers {
+        let _ = answer.send(Err(error.clone()));
+    }
+}
+
+fn of_one(outcome: BeatOutcome, license: Option<&Arc<License>>) -> Answer {
+    let no = |rejection: Rejection| Err(CallError::Rejected(rejection));
+    match outcome {
+        BeatOutcome::Recorded => match license {
+            Some(license) => Ok(Beaten { license: Arc::clone(license) }),
+            None => Err(CallError::Misunderstood),
+        },
+        BeatOutcome::IdOrSecretInvalid => no(rejection::plain(RejectionKind::IdOrSecretInvalid)),
+        BeatOutcome::LicenseAbsent => no(rejection::plain(RejectionKind::LicenseAbsent)),
+        BeatOutcome::FieldInvalid => no(rejection::about(RejectionKind::FieldTooLong, "heartbeat")),
+        BeatOutcome::Unspecified => Err(CallError::Misunderstood),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_cluster::types::Timestamp;
+    use muster_proto::muster::log::v1::HeartbeatsRecorded;
+
+    use super::*;
+
+    fn answered(outcomes: &[BeatOutcome]) -> Answered {
+        let recorded = HeartbeatsRecorded {
+            outcomes: outcomes.iter().map(|outcome| i32::from(*outcome)).collect(),
+            license: Some(License { activation_code: "code".into(), ..License::default() }),
+        };
+        let reply = reply::Kind::HeartbeatsRecorded(recorded);
+        Answered { reply, index: 1, time: Timestamp(1) }
+    }
+
+    fn told(outcome: Result<Answered, CallError>, count: usize) -> Vec<Answer> {
+        let (answers, heard): (Vec<_>, Vec<_>) = (0..count).map(|_| oneshot::channel()).unzip();
+        tell(outcome, answers);
+        heard.into_iter().map(|mut heard| heard.try_recv().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_member_hears_of_its_own_beat() {
+        let told = told(Ok(answered(&[BeatOutcome::Recorded, BeatOutcome::IdOrSecretInvalid])), 2);
+        assert_eq!(told[0].as_ref().unwrap().license.activation_code, "code");
+        let Err(CallError::Rejected(no)) = &told[1] else { panic!("{told:?}") };
+        assert_eq!(no.kind(), RejectionKind::IdOrSecretInvalid);
+    }
+
+    #[test]
+    fn a_failed_batch_condemns_nobody() {
+        for error in [CallError::MayBeDone, NotDone::NoLeader.into()] {
+            for answer in told(Err(error.clone()), 3) {
+                assert_eq!(answer.unwrap_err(), error);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_wrong_length_is_given_to_nobody() {
+        for answer in told(Ok(answered(&[BeatOutcome::IdOrSecretInvalid])), 2) {
+            assert_eq!(answer.unwrap_err(), CallError::Misunderstood);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The queues between the edges and the group. No business rule lives here.
+//!
+//! ```text
+//! api ──► License ───► Proposer ──► Group (crate muster-cluster) ──► Machine ──► State
+//!    └──► Heartbeats ──┘              ▲
+//!    └──► Reader ─────────────────────┘
+//! ops ──► Replica ────────────────────┘
+//! ```
+//!
+//! [`License`] and [`Heartbeats`] are handles of `actix` actors on a thread of their own
+//! ([`ActorThread`]); handles are passed in, never looked up. An actor that ends unasked ends the
+//! process: the log is the truth, and half a replica is worse than none.
+
+mod call;
+mod gather;
+mod heartbeat;
+mod license;
+mod machine;
+mod proposer;
+mod reader;
+mod replica;
+mod thread;
+
+pub use call::{Call, CallError, NotDone};
+pub use heartbeat::{Beaten, Heartbeats};
+pub use license::{License, LicenseOptions, NewCluster};
+pub use machine::Machine;
+pub use proposer::{Answered, Proposer};
+pub use reader::Reader;
+pub use replica::{MemberInfo, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot};
+pub use thread::ActorThread;

@@ -1,0 +1,169 @@
+//! `enterprise_v2.API`: the server as a member of its own fleet.
+
+use std::sync::Arc;
+
+use muster_proto::auth_v2::Permission;
+use muster_proto::enterprise_v2::{
+    ActivateRequest, ActivateResponse, DeactivateRequest, DeactivateResponse,
+    GetActivationCodeRequest, GetActivationCodeResponse, GetStateRequest, GetStateResponse,
+    HeartbeatRequest, HeartbeatResponse, PauseRequest, PauseResponse, PauseStatusRequest,
+    PauseStatusResponse, TokenInfo, UnpauseRequest, UnpauseResponse, api_server::Api,
+};
+use muster_proto::muster::log::v1::LicenseState;
+use tonic::{Request, Response, Status};
+
+use super::caller::Desk;
+use super::selfhood::Selfhood;
+use super::status;
+use super::version::CompatVersion;
+use crate::activation::redact;
+use crate::actors::{Call, License, Reader};
+use crate::clock::Clock;
+use crate::state::access::Need;
+use crate::state::{LogTime, State};
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct EnterpriseService {
+    pub(super) license: License,
+    pub(super) reader: Reader,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) desk: Desk,
+    pub(super) selfhood: Arc<Selfhood>,
+    pub(super) version: CompatVersion,
+}
+
+/// Where the own license stands.
+struct Standing {
+    state: LicenseState,
+    /// Present in every state but NONE: clients read it unasked.
+    info: Option<TokenInfo>,
+    code: String,
+}
+
+impl EnterpriseService {
+    async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
+        let view =
+            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        view.require(Some(&call.caller), need).map_err(|no| status::of_rejection(&no))?;
+        Ok(view)
+    }
+
+    async fn standing(&self, call: &Call, need: Need) -> Result<Standing, Status> {
+        let view = self.view(call, need).await?;
+        let state = view.enterprise_state(LogTime(self.clock.now().0));
+        let license = view.enterprise().license();
+        let info = match state {
+            LicenseState::None => None,
+            LicenseState::HeartbeatFailed => Some(TokenInfo::default()),
+            LicenseState::Active | LicenseState::Expired => {
+                Some(TokenInfo { expires: license.and_then(|license| license.expires) })
+            }
+        };
+        let code = license.map(|license| license.activation_code.clone()).unwrap_or_default();
+        Ok(Standing { state, info, code })
+    }
+}
+
+#[tonic::async_trait]
+impl Api for EnterpriseService {
+    async fn activate(
+        &self,
+        request: Request<ActivateRequest>,
+    ) -> Result<Response<ActivateResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let asked = request.into_inner();
+        let own_id = self.reader.local().server().cluster_id.clone();
+        self.selfhood.require(&asked.license_server, &own_id, call.deadline).await?;
+        self.license
+            .activate_enterprise(
+                call,
+                asked.license_server,
+                (asked.id, asked.secret),
+                self.version.to_string(),
+            )
+            .await
+            .map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(ActivateResponse {}))
+    }
+
+    async fn get_state(
+        &self,
+        request: Request<GetStateRequest>,
+    ) -> Result<Response<GetStateResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let standing = self.standing(&call, Need::Open).await?;
+        Ok(Response::new(GetStateResponse {
+            state: standing.state.into(),
+            info: standing.info,
+            activation_code: redact(&standing.code).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_activation_code(
+        &self,
+        request: Request<GetActivationCodeRequest>,
+    ) -> Result<Response<GetActivationCodeResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let need = Need::PermissionIfOn(Permission::ClusterEnterpriseGetCode);
+        let standing = self.standing(&call, need).await?;
+        Ok(Response::new(GetActivationCodeResponse {
+            state: standing.state.into(),
+            info: standing.info,
+            activation_code: standing.code,
+        }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let state = self
+            .license
+            .heartbeat_enterprise(call, self.version.to_string())
+            .await
+            .map_err(|error| status::of_call(&error))?;
+        if state == LicenseState::HeartbeatFailed {
+            // The call itself succeeds: that is what clients are used to.
+            tracing::error!("the server's own registration is gone or has another secret");
+        }
+        Ok(Response::new(HeartbeatResponse {}))
+    }
+
+    async fn deactivate(
+        &self,
+        request: Request<DeactivateRequest>,
+    ) -> Result<Response<DeactivateResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.license.deactivate_enterprise(call).await.map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(DeactivateResponse {}))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<PauseRequest>,
+    ) -> Result<Response<PauseResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.view(&call, Need::PermissionIfOn(Permission::ClusterEnterprisePause)).await?;
+        Err(Status::failed_precondition("this pachd instance is not in a pausable mode"))
+    }
+
+    async fn unpause(
+        &self,
+        request: Request<UnpauseRequest>,
+    ) -> Result<Response<UnpauseResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.view(&call, Need::PermissionIfOn(Permission::ClusterEnterprisePause)).await?;
+        Err(Status::failed_precondition("this pachd instance is not in an unpausable mode"))
+    }
+
+    async fn pause_status(
+        &self,
+        request: Request<PauseStatusRequest>,
+    ) -> Result<Response<PauseStatusResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.view(&call, Need::TokenIfOn).await?;
+        Ok(Response::new(PauseStatusResponse::default()))
+    }
+}

@@ -1,0 +1,246 @@
+//! `license_v2.API`: the registry of clusters and the license that they share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use muster_proto::auth_v2::Permission;
+use muster_proto::enterprise_v2::{LicenseRecord, State as WireState, TokenInfo};
+use muster_proto::license_v2::{
+    ActivateRequest, ActivateResponse, AddClusterRequest, AddClusterResponse, ClusterStatus,
+    DeleteAllRequest, DeleteAllResponse, DeleteClusterRequest, DeleteClusterResponse,
+    GetActivationCodeRequest, GetActivationCodeResponse, HeartbeatRequest, HeartbeatResponse,
+    ListClustersRequest, ListClustersResponse, ListUserClustersRequest, ListUserClustersResponse,
+    UpdateClusterRequest, UpdateClusterResponse, UserClusterInfo, api_server::Api,
+};
+use muster_proto::muster::log::v1::Beat;
+use tonic::{Request, Response, Status};
+
+use super::caller::Desk;
+use super::status;
+use crate::actors::{Call, CallError, Heartbeats, License, NewCluster, Reader};
+use crate::clock::Clock;
+use crate::state::access::Need;
+use crate::state::fleet::Cluster;
+use crate::state::secret::cluster_secret_digest;
+use crate::state::{LogTime, State};
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct LicenseService {
+    pub(super) license: License,
+    pub(super) heartbeats: Heartbeats,
+    pub(super) reader: Reader,
+    pub(super) clock: Arc<dyn Clock>,
+    /// For everything but heartbeats.
+    pub(super) desk: Desk,
+    /// For heartbeats.
+    pub(super) heartbeat_desk: Desk,
+    /// The license comes with the environment, so nobody else may set it.
+    pub(super) key_from_environment: bool,
+}
+
+impl LicenseService {
+    /// The state with everything acknowledged before, if the caller may see it.
+    async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
+        let view =
+            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        view.require(Some(&call.caller), need).map_err(|no| status::of_rejection(&no))?;
+        Ok(view)
+    }
+}
+
+#[tonic::async_trait]
+impl Api for LicenseService {
+    async fn activate(
+        &self,
+        request: Request<ActivateRequest>,
+    ) -> Result<Response<ActivateResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        if self.key_from_environment {
+            return Err(Status::failed_precondition(
+                "license.Activate() is disabled when the license key is configured via environment",
+            ));
+        }
+        let asked = request.into_inner();
+        let expires = self
+            .license
+            .activate(call, asked.activation_code, asked.expires)
+            .await
+            .map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(ActivateResponse { info: Some(TokenInfo { expires }) }))
+    }
+
+    async fn get_activation_code(
+        &self,
+        request: Request<GetActivationCodeRequest>,
+    ) -> Result<Response<GetActivationCodeResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let need = Need::PermissionIfOn(Permission::ClusterLicenseGetCode);
+        let view = self.view(&call, need).await?;
+        let Some(license) = view.licensing().record() else {
+            return Ok(Response::new(GetActivationCodeResponse::default()));
+        };
+        let state = view.license_state(LogTime(self.clock.now().0));
+        Ok(Response::new(GetActivationCodeResponse {
+            state: state.into(),
+            info: Some(TokenInfo { expires: license.expires }),
+            activation_code: license.activation_code.clone(),
+        }))
+    }
+
+    async fn delete_all(
+        &self,
+        request: Request<DeleteAllRequest>,
+    ) -> Result<Response<DeleteAllResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.license.delete_all(call).await.map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(DeleteAllResponse {}))
+    }
+
+    async fn add_cluster(
+        &self,
+        request: Request<AddClusterRequest>,
+    ) -> Result<Response<AddClusterResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let asked = request.into_inner();
+        let cluster = NewCluster {
+            id: asked.id,
+            address: asked.address,
+            user_address: asked.user_address,
+            deployment_id: asked.cluster_deployment_id,
+            enterprise_server: asked.enterprise_server,
+            secret: asked.secret,
+        };
+        let secret = self
+            .license
+            .add_cluster(call, cluster)
+            .await
+            .map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(AddClusterResponse { secret }))
+    }
+
+    async fn delete_cluster(
+        &self,
+        request: Request<DeleteClusterRequest>,
+    ) -> Result<Response<DeleteClusterResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let id = request.into_inner().id;
+        self.license.delete_cluster(call, id).await.map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(DeleteClusterResponse {}))
+    }
+
+    async fn list_clusters(
+        &self,
+        request: Request<ListClustersRequest>,
+    ) -> Result<Response<ListClustersResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
+        let view = self.view(&call, need).await?;
+        let clusters = view.fleet().iter().map(|(id, cluster)| listed(id, cluster)).collect();
+        Ok(Response::new(ListClustersResponse { clusters }))
+    }
+
+    async fn update_cluster(
+        &self,
+        request: Request<UpdateClusterRequest>,
+    ) -> Result<Response<UpdateClusterResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let asked = request.into_inner();
+        let cluster = NewCluster {
+            id: asked.id,
+            address: asked.address,
+            user_address: asked.user_address,
+            deployment_id: asked.cluster_deployment_id,
+            enterprise_server: false,
+            secret: asked.secret,
+        };
+        self.license
+            .update_cluster(call, cluster)
+            .await
+            .map_err(|error| status::of_call(&error))?;
+        Ok(Response::new(UpdateClusterResponse {}))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let (_place, call) = self.heartbeat_desk.open(&request)?;
+        let asked = request.into_inner();
+        let beat = Beat {
+            secret_digest: cluster_secret_digest(&asked.id, &asked.secret).to_vec().into(),
+            id: asked.id,
+            version: asked.version,
+            auth_enabled: asked.auth_enabled,
+            client_id: asked.client_id,
+        };
+        let began = Instant::now();
+        let beaten = self.heartbeats.beat(beat, call.deadline).await;
+        count(beaten.as_ref().err(), began);
+        let license = beaten.map_err(|error| status::of_call(&error))?.license;
+        let license = LicenseRecord {
+            activation_code: license.activation_code.clone(),
+            expires: license.expires,
+        };
+        Ok(Response::new(HeartbeatResponse { license: Some(license) }))
+    }
+
+    async fn list_user_clusters(
+        &self,
+        request: Request<ListUserClustersRequest>,
+    ) -> Result<Response<ListUserClustersResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let view = self.view(&call, Need::TokenIfOn).await?;
+        let clusters = view
+            .fleet()
+            .iter()
+            .filter(|(_, cluster)| !cluster.enterprise_server)
+            .map(|(id, cluster)| UserClusterInfo {
+                id: id.to_owned(),
+                cluster_deployment_id: cluster.deployment_id.to_string(),
+                address: cluster.user_address.to_string(),
+                enterprise_server: cluster.enterprise_server,
+            })
+            .collect();
+        Ok(Response::new(ListUserClustersResponse { clusters }))
+    }
+}
+
+fn listed(id: &str, cluster: &Cluster) -> ClusterStatus {
+    ClusterStatus {
+        id: id.to_owned(),
+        address: cluster.address.to_string(),
+        version: cluster.version.to_string(),
+        auth_enabled: cluster.auth_enabled,
+        client_id: cluster.client_id.to_string(),
+        last_heartbeat: cluster.last_heartbeat.on_wire(),
+        created_at: cluster.created_at.on_wire(),
+    }
+}
+
+/// Counts a heartbeat by what it came to.
+fn count(error: Option<&CallError>, began: Instant) {
+    use muster_proto::muster::log::v1::RejectionKind;
+    let result = match error {
+        None => "ok",
+        Some(CallError::Rejected(no)) if no.kind() == RejectionKind::IdOrSecretInvalid => {
+            "bad_secret"
+        }
+        Some(CallError::NotDone(_) | CallError::MayBeDone) => "unavailable",
+        Some(CallError::Rejected(_) | CallError::CodeInvalid(_) | CallError::Misunderstood) => {
+            "error"
+        }
+    };
+    metrics::counter!("muster_heartbeats_total", "result" => result).increment(1);
+    metrics::histogram!("muster_heartbeat_duration_seconds", "result" => result)
+        .record(began.elapsed().as_secs_f64());
+}
+
+/// The numbers of both enums are the same; this keeps them so.
+const _: () = {
+    use muster_proto::muster::log::v1::LicenseState as Log;
+    assert!(WireState::None as i32 == Log::None as i32);
+    assert!(WireState::Active as i32 == Log::Active as i32);
+    assert!(WireState::Expired as i32 == Log::Expired as i32);
+    assert!(WireState::HeartbeatFailed as i32 == Log::HeartbeatFailed as i32);
+};

@@ -1,0 +1,23 @@
+//! The gRPC edge: one file per service, each of which turns a request into a call and its outcome
+//! into an answer. No rule lives here. Metadata is read in `caller`, errors become codes and texts
+//! in `status`, and `server` puts the services behind one listener.
+
+mod admin;
+mod auth;
+mod caller;
+mod enterprise;
+mod fleet;
+mod identity;
+mod lanes;
+mod license;
+mod measure;
+mod replica;
+mod selfhood;
+mod server;
+mod status;
+mod version;
+
+pub use lanes::Lanes;
+pub use selfhood::Selfhood;
+pub use server::{Api, ApiOptions, ApiTls, serve};
+pub use version::CompatVersion;

@@ -1,0 +1,116 @@
+//! `muster.v1.Replica`: what operators ask of this replica.
+
+use muster_proto::muster::v1::replica_server;
+use muster_proto::muster::v1::{
+    MemberStatus, ReplicaStatus, Role as WireRole, SaveSnapshotRequest, SaveSnapshotResponse,
+    StatusRequest, TransferLeaderRequest, TransferLeaderResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::Desk;
+use super::status;
+use crate::actors::{Call, MemberInfo, Reader, Replica, Role};
+use crate::state::LogTime;
+use crate::state::access::Need;
+use muster_proto::auth_v2::Permission;
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct ReplicaService {
+    pub(super) replica: Replica,
+    pub(super) reader: Reader,
+    pub(super) desk: Desk,
+}
+
+impl ReplicaService {
+    /// Judged by the state of this replica alone: an operator must get in when nothing else works.
+    fn require(&self, call: &Call, permission: Permission) -> Result<(), Status> {
+        let need = Need::PermissionIfOn(permission);
+        let judged = self.reader.local().require(Some(&call.caller), need);
+        judged.map_err(|no| status::of_rejection(&no))
+    }
+}
+
+#[tonic::async_trait]
+impl replica_server::Replica for ReplicaService {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<ReplicaStatus>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.require(&call, Permission::ClusterDebugDump)?;
+        let info = self.replica.info();
+        Ok(Response::new(ReplicaStatus {
+            id: info.id,
+            name: info.name,
+            group: info.group,
+            role: role(info.role).into(),
+            leader: info.leader.unwrap_or_default(),
+            term: info.term,
+            commit_index: info.commit,
+            applied_index: info.applied,
+            last_index: info.last,
+            log_bytes: info.log_bytes,
+            applied_time: LogTime(info.time_us).on_wire(),
+            leader_seen_ms: info.leader_age.map(millis),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            draining: info.draining,
+            members: info.members.into_iter().map(member).collect(),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.require(&call, Permission::ClusterDebugDump)?;
+        let to = request.into_inner().to;
+        let to = Some(to.as_str()).filter(|to| !to.is_empty());
+        let leader = self
+            .replica
+            .transfer_leader(to, call.deadline)
+            .await
+            .map_err(|error| status::of_replica(&error))?;
+        Ok(Response::new(TransferLeaderResponse { leader: leader.unwrap_or_default() }))
+    }
+
+    async fn save_snapshot(
+        &self,
+        request: Request<SaveSnapshotRequest>,
+    ) -> Result<Response<SaveSnapshotResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.require(&call, Permission::ClusterDebugDump)?;
+        let saved =
+            self.replica.save_snapshot().await.map_err(|error| status::of_replica(&error))?;
+        Ok(Response::new(SaveSnapshotResponse {
+            path: saved.path.display().to_string(),
+            index: saved.index,
+            term: saved.term,
+        }))
+    }
+}
+
+fn role(role: Role) -> WireRole {
+    match role {
+        Role::Follower => WireRole::Follower,
+        Role::Candidate => WireRole::Candidate,
+        Role::Leader => WireRole::Leader,
+        Role::Observer => WireRole::Observer,
+    }
+}
+
+fn member(member: MemberInfo) -> MemberStatus {
+    MemberStatus {
+        id: member.id,
+        name: member.name,
+        peer_address: member.address,
+        matched_index: member.matched,
+        last_contact_ms: member.contact_age.map(millis),
+        voter: member.voter,
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,198 @@
+//! All services behind one listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_proto::muster::v1::fleet_server::FleetServer;
+use muster_proto::muster::v1::replica_server::ReplicaServer;
+use muster_proto::{admin_v2, auth_v2, enterprise_v2, identity_v2, license_v2, versionpb_v2};
+use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::admin::AdminService;
+use super::auth::AuthService;
+use super::caller::{Desk, Patience};
+use super::enterprise::EnterpriseService;
+use super::fleet::FleetService;
+use super::identity::IdentityService;
+use super::lanes::{Lane, Lanes};
+use super::license::LicenseService;
+use super::measure::Measure;
+use super::replica::ReplicaService;
+use super::selfhood::Selfhood;
+use super::version::{CompatVersion, VersionService};
+use crate::actors::{Heartbeats, License, Reader, Replica};
+use crate::clock::Clock;
+
+/// The largest message either way.
+const MESSAGE_BYTES_MAX: usize = 20 << 20;
+
+/// Between two looks at whether this replica serves.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// What the edge works with.
+#[derive(Clone)]
+pub struct Api {
+    /// License and registry commands.
+    pub license: License,
+    /// Heartbeats of members.
+    pub heartbeats: Heartbeats,
+    /// The state.
+    pub reader: Reader,
+    /// This replica.
+    pub replica: Replica,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How the edge behaves.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    /// How many requests of each kind may be under way.
+    pub lanes: Lanes,
+    /// The longest that a request may take.
+    pub request_timeout: Duration,
+    /// After about this time clients are asked to connect anew, so that they spread again.
+    pub connection_age: Duration,
+    /// Certificate and key; none: plaintext.
+    pub tls: Option<ApiTls>,
+    /// The version that clients are told.
+    pub version: CompatVersion,
+    /// What this server is called by clients.
+    pub selfhood: Selfhood,
+    /// The license comes with the environment.
+    pub key_from_environment: bool,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone)]
+pub struct ApiTls {
+    /// The chain.
+    pub cert: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ApiTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiTls")
+    }
+}
+
+/// Serves the API on `listener` until `stop` ends, then until the requests under way are answered.
+///
+/// # Errors
+/// When the certificate cannot be used or the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    api: Api,
+    options: ApiOptions,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let routes = routes(&api, &options).add_service(health);
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(Some(65_536))
+        .max_connection_age(options.connection_age)
+        .max_connection_age_grace(options.request_timeout);
+    if let Some(tls) = options.tls {
+        let identity = Identity::from_pem(tls.cert, tls.key);
+        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+    }
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(Duration::from_mins(1)));
+    let told = tokio::spawn(tell_health(reporter, api.replica));
+    let served = server
+        .layer(Measure::new())
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop)
+        .await;
+    told.abort();
+    served
+}
+
+fn routes(api: &Api, options: &ApiOptions) -> Routes {
+    let patience = Patience(options.request_timeout);
+    let desk = |lane: Lane| Desk { lane, patience };
+    let requests = desk(options.lanes.requests());
+    let operators = desk(options.lanes.operators());
+    let license = LicenseService {
+        license: api.license.clone(),
+        heartbeats: api.heartbeats.clone(),
+        reader: api.reader.clone(),
+        clock: Arc::clone(&api.clock),
+        desk: requests.clone(),
+        heartbeat_desk: desk(options.lanes.heartbeats()),
+        key_from_environment: options.key_from_environment,
+    };
+    let enterprise = EnterpriseService {
+        license: api.license.clone(),
+        reader: api.reader.clone(),
+        clock: Arc::clone(&api.clock),
+        desk: requests,
+        selfhood: Arc::new(options.selfhood.clone()),
+        version: options.version.clone(),
+    };
+    let admin = AdminService { reader: api.reader.clone(), version: options.version.clone() };
+    let replica = ReplicaService {
+        replica: api.replica.clone(),
+        reader: api.reader.clone(),
+        desk: operators.clone(),
+    };
+    let fleet = FleetService { reader: api.reader.clone(), desk: operators };
+    /// Every service takes messages of the same size and the same compression.
+    macro_rules! tuned {
+        ($service:expr) => {
+            $service
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+                .accept_compressed(CompressionEncoding::Gzip)
+        };
+    }
+    let routes = Routes::new(tuned!(license_v2::api_server::ApiServer::new(license)))
+        .add_service(tuned!(enterprise_v2::api_server::ApiServer::new(enterprise)))
+        .add_service(tuned!(admin_v2::api_server::ApiServer::new(admin)))
+        .add_service(tuned!(auth_v2::api_server::ApiServer::new(AuthService)))
+        .add_service(tuned!(identity_v2::api_server::ApiServer::new(IdentityService)))
+        .add_service(tuned!(versionpb_v2::api_server::ApiServer::new(VersionService(
+            options.version.clone()
+        ))))
+        .add_service(tuned!(ReplicaServer::new(replica)))
+        .add_service(tuned!(FleetServer::new(fleet)));
+    with_reflection(routes)
+}
+
+/// Lets tools list the services. Descriptors that cannot be read leave reflection out: nothing else
+/// needs it.
+fn with_reflection(routes: Routes) -> Routes {
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(muster_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (describe().build_v1(), describe().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        _ => routes,
+    }
+}
+
+/// Keeps the answer of the health service at what this replica says of itself.
+async fn tell_health(reporter: HealthReporter, replica: Replica) {
+    let mut every = tokio::time::interval(HEALTH_EVERY);
+    loop {
+        every.tick().await;
+        let status = match replica.unready() {
+            None => ServingStatus::Serving,
+            Some(_) => ServingStatus::NotServing,
+        };
+        reporter.set_service_status("", status).await;
+    }
+}

@@ -1,0 +1,26 @@
+//! Figures that are read when somebody asks, from the state. (The group sets its
+//! own.)
+
+use metrics::gauge;
+
+use crate::actors::Reader;
+use crate::state::State;
+
+/// Sets every figure to what it is now.
+pub(super) fn refresh(reader: &Reader) {
+    fleet(&reader.local());
+    gauge!("muster_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+fn fleet(view: &State) {
+    let clusters = u64::try_from(view.fleet().len()).unwrap_or(u64::MAX);
+    gauge!("muster_clusters").set(number(clusters));
+    let expires = view.licensing().record().and_then(|license| license.expires);
+    let expires = expires.map_or(0, |expires| u64::try_from(expires.seconds).unwrap_or(0));
+    gauge!("muster_license_expiry_timestamp_seconds").set(number(expires));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure on a dashboard may lose its last digits")]
+fn number(value: u64) -> f64 {
+    value as f64
+}

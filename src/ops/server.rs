@@ -1,0 +1,146 @@
+//! The HTTP server.
+
+use std::net::TcpListener;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+use super::figures;
+use crate::actors::{Reader, Replica, Role};
+
+/// What the probes and metrics look at. Cheap to clone.
+#[derive(Clone)]
+pub struct Ops {
+    joined: Arc<OnceLock<(Replica, Reader)>>,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Ops {
+    /// A replica whose group has not begun; `metrics` prints them in Prometheus' text format.
+    pub fn new(metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Ops {
+        Ops { joined: Arc::default(), metrics }
+    }
+
+    /// From now on there is a group to look at. Said twice, the first time counts.
+    pub fn joined(&self, replica: Replica, reader: Reader) {
+        let _ = self.joined.set((replica, reader));
+    }
+
+    fn replica(&self) -> Option<&Replica> {
+        self.joined.get().map(|(replica, _)| replica)
+    }
+}
+
+/// A server that runs until it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    handle: ServerHandle,
+}
+
+impl Running {
+    /// Ends the server.
+    pub async fn stop(self) {
+        self.handle.stop(false).await;
+    }
+}
+
+/// Serves `/livez`, `/readyz`, `/startupz`, `/leaderz`, `/healthz` and `/metrics` on `listener`, on
+/// the current runtime.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(listener: TcpListener, ops: Ops) -> std::io::Result<Running> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(ops.clone()))
+            .route("/livez", web::get().to(livez))
+            .route("/readyz", web::get().to(readyz))
+            .route("/startupz", web::get().to(startupz))
+            .route("/leaderz", web::get().to(leaderz))
+            .route("/healthz", web::get().to(healthz))
+            .route("/metrics", web::get().to(metrics))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(1)
+    .keep_alive(Duration::from_secs(30))
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    Ok(Running { handle })
+}
+
+/// Whether a restart would help: the process answers and the group's thread runs. Having no leader
+/// is no reason: a restart brings none.
+async fn livez(ops: web::Data<Ops>) -> HttpResponse {
+    let hangs = ops.replica().is_some_and(|replica| !replica.is_live());
+    answer(hangs.then_some("the group's thread hangs"))
+}
+
+async fn readyz(ops: web::Data<Ops>) -> HttpResponse {
+    answer(match ops.replica() {
+        None => Some("the group has not begun"),
+        Some(replica) => replica.unready(),
+    })
+}
+
+/// A process that answers here has opened its data, and has joined its group or waits for the others
+/// of a first start.
+async fn startupz() -> HttpResponse {
+    answer(None)
+}
+
+async fn leaderz(ops: web::Data<Ops>) -> HttpResponse {
+    let leads = ops.replica().is_some_and(|replica| replica.info().role == Role::Leader);
+    answer((!leads).then_some("not the leader"))
+}
+
+/// What the probes look at, for a person.
+async fn healthz(ops: web::Data<Ops>) -> HttpResponse {
+    let text = match ops.replica() {
+        None => "the group has not begun\n".to_owned(),
+        Some(replica) => detail(replica),
+    };
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
+}
+
+fn detail(replica: &Replica) -> String {
+    let info = replica.info();
+    let age = match info.leader_age {
+        None => "never".to_owned(),
+        Some(age) => format!("{} ms ago", age.as_millis()),
+    };
+    format!(
+        "live: {}\nready: {}\nrole: {:?}\nleader: {}\nleader heard of: {age}\nterm: {}\n\
+         commit index: {}\napplied index: {}\nticked: {} ms ago\n",
+        replica.is_live(),
+        replica.unready().unwrap_or("yes"),
+        info.role,
+        info.leader.as_deref().unwrap_or("none"),
+        info.term,
+        info.commit,
+        info.applied,
+        info.tick_age.as_millis(),
+    )
+}
+
+async fn metrics(ops: web::Data<Ops>) -> HttpResponse {
+    if let Some((_, reader)) = ops.joined.get() {
+        figures::refresh(reader);
+    }
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body((ops.metrics)())
+}
+
+fn answer(wrong: Option<&str>) -> HttpResponse {
+    match wrong {
+        None => HttpResponse::Ok().content_type("text/plain").body("ok\n"),
+        Some(wrong) => {
+            HttpResponse::ServiceUnavailable().content_type("text/plain").body(format!("{wrong}\n"))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One replica, put together: configuration, data folder, group, actors, edges; and taken apart again.
+//! The only room that sees all others.
+
+mod begin;
+mod drain;
+mod error;
+mod settle;
+
+use std::sync::Arc;
+
+use muster_cluster::group::{Group, GroupEnd};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::{
+    ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica,
+};
+use crate::api::{self, Api, ApiOptions, Lanes, Selfhood};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::entropy::{self, Entropy, SystemEntropy};
+use crate::ops::{self, Ops};
+use crate::telemetry;
+
+pub use error::ServeError;
+
+/// Runs one replica until the process is told to end. Once per process, on a runtime with several
+/// threads.
+///
+/// # Errors
+/// Why the replica could not start or go on, with the exit code that says so to a supervisor.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    telemetry::start_log(&config.log)?;
+    let recorder = telemetry::start_metrics()?;
+    tokio::spawn(telemetry::tend_metrics(recorder.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), name = config.name, "starting");
+
+    let mut signals = Signals::listen()?;
+    let ops = Ops::new(Arc::new(move || recorder.render()));
+    tokio::select! {
+        () = signals.next() => {
+            tracing::info!("told to end before the group had begun");
+            Ok(())
+        }
+        begun = begin(&config, ops) => serve(config, begun?, signals).await,
+    }
+}
+
+/// What runs once the group has begun.
+struct Begun {
+    group: Group<Machine>,
+    group_end: GroupEnd,
+    replica: Replica,
+    reader: Reader,
+    ops: ops::Running,
+    api_listener: TcpListener,
+    keys: Arc<crate::activation::TrustRoots>,
+    api_tls: Option<api::ApiTls>,
+}
+
+/// Checks everything that can be wrong before anything is served, opens the data and begins or joins
+/// the group.
+async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
+    let keys = Arc::new(begin::trust_roots(config)?);
+    let api_tls = begin::api_tls(config)?;
+    let peer_tls = begin::peer_tls(config)?;
+    let api_listener = begin::listen("grpc-listen", config.grpc_listen).await?;
+    let peer_listener = begin::listen("peer-listen", config.peer_listen).await?;
+    let ops_listener = begin::listen("ops-listen", config.ops_listen).await?;
+    let mut folder = begin::open_folder(config)?;
+    let running = ops::serve(ops_listener.into_std()?, ops.clone())?;
+
+    let started = begin::begin_group(config, &mut folder, &peer_listener, peer_tls.clone()).await?;
+    let (group, group_end) =
+        begin::start_group(config, folder, &started, peer_listener, peer_tls).await?;
+    let replica = Replica::new(group.clone(), started.identity.group, started.identity.name);
+    let reader = Reader::new(group.clone());
+    ops.joined(replica.clone(), reader.clone());
+    Ok(Begun { group, group_end, replica, reader, ops: running, api_listener, keys, api_tls })
+}
+
+/// Serves until somebody says stop or a part ends.
+async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(), ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let proposer = Proposer::new(begun.group.clone());
+    let options = LicenseOptions { keys: begun.keys, clock: Arc::clone(&clock), entropy };
+    let reader = begun.reader.clone();
+    let (mut actors, (license, heartbeats)) = ActorThread::start(move |alarms| {
+        let license = License::start(options, proposer.clone(), reader, alarms);
+        (license, Heartbeats::start(proposer, alarms))
+    })
+    .await?;
+
+    let stop = CancellationToken::new();
+    let edge = Api {
+        license: license.clone(),
+        heartbeats,
+        reader: begun.reader,
+        replica: begun.replica.clone(),
+        clock,
+    };
+    let options = api_options(&config, begun.api_tls);
+    tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
+    let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
+    let mut edge = tokio::spawn(edge);
+    let settling = tokio::spawn(settle::settle(config.clone(), license, begun.replica.clone()));
+
+    let mut group_end = begun.group_end;
+    let ended = tokio::select! {
+        () = signals.next() => Ok(()),
+        end = &mut group_end => Err(ServeError::Group { exit_code: end.exit_code, reason: end.reason }),
+        name = actors.ended() => Err(ServeError::PartEnded(name)),
+        _ = &mut edge => Err(ServeError::PartEnded("the API")),
+    };
+    settling.abort();
+    if ended.is_ok() {
+        let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
+        drain::drain(parts, config.drain_timeout, &mut signals).await;
+    }
+    begun.ops.stop().await;
+    drop(actors);
+    ended
+}
+
+fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
+    // A tenth up or down, so that replicas started together do not lose all clients together.
+    let share = u32::try_from(entropy::seed(&SystemEntropy) % 201).unwrap_or(100) + 900;
+    ApiOptions {
+        lanes: Lanes::default(),
+        request_timeout: config.request_timeout,
+        connection_age: config.connection_age * share / 1000,
+        tls,
+        version: config.compat_version.clone(),
+        selfhood: Selfhood::new(config.grpc_listen.port(), &config.own_addresses),
+        key_from_environment: config.environment.license_key.is_some(),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next of either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}

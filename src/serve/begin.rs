@@ -1,0 +1,129 @@
+//! The steps from a configuration to a group, each of which may say no.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use muster_cluster::bootstrap::{self, BootstrapOptions, Plan, Started, TokenDigest};
+use muster_cluster::core::SnapshotPolicy;
+use muster_cluster::folder::DataFolder;
+use muster_cluster::group::{Group, GroupEnd, GroupOptions, Timers};
+use muster_cluster::net::PeerTls;
+use tokio::net::TcpListener;
+
+use super::ServeError;
+use crate::activation::{TrustRoot, TrustRoots};
+use crate::actors::Machine;
+use crate::api::ApiTls;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::entropy::{self, SystemEntropy};
+
+/// The keys that are trusted on activation codes.
+pub(super) fn trust_roots(config: &Config) -> Result<TrustRoots, ServeError> {
+    let mut roots = Vec::new();
+    for path in &config.license_keys {
+        let pem = read("license-public-key", path)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let pem = String::from_utf8_lossy(&pem);
+        let root = TrustRoot::from_pem(&name, &pem)
+            .map_err(|source| ServeError::Key { path: path.clone(), source })?;
+        roots.push(root);
+    }
+    if config.default_license_key {
+        roots.push(TrustRoot::pachyderm().map_err(ServeError::BuiltInKey)?);
+    }
+    if roots.is_empty() {
+        tracing::warn!("no license key is trusted: no activation code will be accepted");
+    }
+    Ok(TrustRoots::new(roots))
+}
+
+/// The certificate of the API.
+pub(super) fn api_tls(config: &Config) -> Result<Option<ApiTls>, ServeError> {
+    let Some(files) = &config.api_tls else { return Ok(None) };
+    let cert = read("tls-cert", &files.cert)?;
+    let key = read("tls-key", &files.key)?;
+    Ok(Some(ApiTls { cert, key }))
+}
+
+/// The certificates between replicas.
+pub(super) fn peer_tls(config: &Config) -> Result<Option<PeerTls>, ServeError> {
+    let Some(files) = &config.peer_tls else { return Ok(None) };
+    Ok(Some(PeerTls::from_pem_files(&files.ca, &files.cert, &files.key)?))
+}
+
+fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {
+    fs::read(path).map_err(|source| ServeError::File { setting, path: path.to_owned(), source })
+}
+
+/// Binds one of the three listeners.
+pub(super) async fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen {
+        setting,
+        address,
+        source,
+    })
+}
+
+/// Opens the data folder, which nobody else may have open.
+pub(super) fn open_folder(config: &Config) -> Result<DataFolder, ServeError> {
+    fs::create_dir_all(&config.data).map_err(|source| ServeError::File {
+        setting: "data",
+        path: config.data.clone(),
+        source,
+    })?;
+    Ok(DataFolder::open(&config.data)?)
+}
+
+/// Waits until the group has begun: at once for one replica alone or a folder that says so.
+pub(super) async fn begin_group(
+    config: &Config,
+    folder: &mut DataFolder,
+    listener: &TcpListener,
+    tls: Option<PeerTls>,
+) -> Result<Started, ServeError> {
+    let list: Vec<(String, String)> = if config.initial_cluster.is_empty() {
+        vec![(config.name.clone(), config.peer_listen.to_string())]
+    } else {
+        let pair = |seed: &crate::config::Seed| (seed.name.clone(), seed.address.clone());
+        config.initial_cluster.iter().map(pair).collect()
+    };
+    let token = config.bootstrap_token.as_ref().map_or("", crate::config::Secret::reveal);
+    let plan = Plan::new(&config.name, &list, TokenDigest::of(token))?;
+    let options = BootstrapOptions { folder, plan, listener, tls, now: SystemClock.now() };
+    Ok(bootstrap::run(options).await?)
+}
+
+/// Starts this replica's part in the group.
+pub(super) async fn start_group(
+    config: &Config,
+    folder: DataFolder,
+    started: &Started,
+    listener: TcpListener,
+    tls: Option<PeerTls>,
+) -> Result<(Group<Machine>, GroupEnd), ServeError> {
+    let options = GroupOptions {
+        data: folder,
+        members: started.members.clone(),
+        listener,
+        tls,
+        timers: Timers {
+            tick: config.timers.tick,
+            election_ticks: config.timers.election_ticks,
+            heartbeat_ticks: config.timers.heartbeat_ticks,
+        },
+        snapshot: SnapshotPolicy {
+            every_entries: config.snapshots.entries,
+            every_bytes: config.snapshots.bytes,
+            ..SnapshotPolicy::default()
+        },
+        seed: entropy::seed(&SystemEntropy),
+        clock: Arc::new(|| SystemClock.now()),
+    };
+    Ok(Group::start(options).await?)
+}

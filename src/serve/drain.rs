@@ -1,0 +1,44 @@
+//! The way out: hand leadership over, answer what is under way, write everything down.
+
+use std::time::Duration;
+
+use muster_cluster::group::Group;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Signals;
+use crate::actors::{Machine, Replica};
+
+/// The longest that the group may take to stop; leadership is handed over in it.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// What has to end.
+pub(super) struct Parts {
+    pub(super) replica: Replica,
+    pub(super) group: Group<Machine>,
+    pub(super) edge: JoinHandle<Result<(), tonic::transport::Error>>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Ends everything in good order; a second signal ends it at once.
+pub(super) async fn drain(parts: Parts, patience: Duration, signals: &mut Signals) {
+    tracing::info!("told to end: draining");
+    tokio::select! {
+        () = in_order(parts, patience) => tracing::info!("drained"),
+        () = signals.next() => tracing::warn!("told to end twice: ending at once"),
+    }
+}
+
+async fn in_order(parts: Parts, patience: Duration) {
+    parts.replica.set_draining();
+    // First, so that requests that come meanwhile are forwarded to a leader that stays.
+    parts.replica.step_down().await;
+    parts.stop.cancel();
+    if timeout(patience, parts.edge).await.is_err() {
+        tracing::warn!("requests were still under way when their time was over");
+    }
+    if timeout(SHUTDOWN_MAX, parts.group.shutdown()).await.is_err() {
+        tracing::warn!("the group did not stop in time; its log is complete all the same");
+    }
+}
