@@ -37,10 +37,8 @@ pub fn need(kind: &Kind) -> Need {
         Kind::DeactivateEnterprise(_) => {
             Need::PermissionIfOn(Permission::ClusterEnterpriseDeactivate)
         }
-        // A beat carries its own proof: id and secret.
-        Kind::RecordHeartbeats(_) => Need::Open,
-        // Nobody has a token before auth is on.
-        Kind::ActivateAuth(_) => Need::Open,
+        // A beat carries its own proof, id and secret; and nobody has a token before auth is on.
+        Kind::RecordHeartbeats(_) | Kind::ActivateAuth(_) => Need::Open,
         Kind::DeactivateAuth(_) => Need::Permission(Permission::ClusterAuthDeactivate),
         Kind::ConfigureAuth(_) => Need::Permission(Permission::ClusterAuthSetConfig),
         Kind::IssueRobotToken(_) => Need::Permission(Permission::ClusterAuthGetRobotToken),

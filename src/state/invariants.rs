@@ -66,7 +66,8 @@ fn first_broken_of_auth(auth: &Auth) -> Option<&'static str> {
     if auth.is_on() && !is_root_admin {
         return Some("AUTH-1");
     }
-    if !auth.is_on() && !(auth.tokens().is_empty() && auth.groups().size() == 0) {
+    let is_empty = auth.tokens().is_empty() && auth.groups().size() == 0;
+    if !auth.is_on() && !is_empty {
         return Some("AUTH-2");
     }
     if !auth.tokens().is_consistent() || !auth.groups().is_consistent() {

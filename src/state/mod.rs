@@ -160,7 +160,7 @@ impl State {
                 auth::revoke_all_of(&mut self.auth, it).map(reply::Kind::TokensRemoved)
             }
             Kind::DeleteExpiredTokens(it) => {
-                Ok(reply::Kind::TokensRemoved(auth::purge(&mut self.auth, now, it)))
+                Ok(reply::Kind::TokensRemoved(auth::purge(&mut self.auth, now, *it)))
             }
             Kind::RestoreToken(it) => auth::restore(&mut self.auth, now, it).map(done),
             Kind::RotateRootToken(it) => auth::rotate_root(&mut self.auth, it).map(done),

@@ -237,7 +237,7 @@ pub(super) fn revoke_all_of(
 }
 
 /// Forgets expired tokens, a bounded number in one entry.
-pub(super) fn purge(auth: &mut Auth, now: LogTime, command: &DeleteExpiredTokens) -> TokensRemoved {
+pub(super) fn purge(auth: &mut Auth, now: LogTime, command: DeleteExpiredTokens) -> TokensRemoved {
     let max = match usize::try_from(command.max) {
         Ok(0) | Err(_) => limits::TOKENS_PURGED_MAX,
         Ok(max) => max.min(limits::TOKENS_PURGED_MAX),

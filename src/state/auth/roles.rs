@@ -1,5 +1,7 @@
 //! The seventeen roles and what each of them permits.
 
+#![expect(clippy::enum_glob_use, reason = "a table of names is read without their prefix")]
+
 use std::fmt;
 
 use muster_proto::auth_v2::Permission::{self, *};

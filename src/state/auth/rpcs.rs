@@ -1,5 +1,7 @@
 //! What each RPC of the public wire asks of its caller: one line each.
 
+#![expect(clippy::enum_glob_use, reason = "a table of names is read without their prefix")]
+
 use muster_proto::auth_v2::Permission::*;
 
 use crate::state::access::Need::{self, Open, Permission, PermissionIfOn, Token, TokenIfOn};

@@ -12,10 +12,10 @@ use crate::state::{limits, rejection};
 /// All tokens that are not purged yet, expired ones included.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    by_digest: OrdMap<Digest, Token>,
-    by_subject: OrdSet<(Arc<str>, Digest)>,
+    all: OrdMap<Digest, Token>,
+    of_subject: OrdSet<(Arc<str>, Digest)>,
     /// Without those that never expire.
-    by_expiry: OrdSet<(LogTime, Digest)>,
+    expiring: OrdSet<(LogTime, Digest)>,
 }
 
 /// One token; its text is nowhere.
@@ -37,22 +37,22 @@ impl Token {
 impl Tokens {
     /// The token of that digest.
     pub fn get(&self, digest: &Digest) -> Option<&Token> {
-        self.by_digest.get(digest)
+        self.all.get(digest)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_digest.len()
+        self.all.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_digest.is_empty()
+        self.all.is_empty()
     }
 
     /// All tokens in the order of their digests.
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Token)> {
-        self.by_digest.iter()
+        self.all.iter()
     }
 
     /// The tokens whose subject begins with `prefix`, in the order of subjects.
@@ -60,19 +60,19 @@ impl Tokens {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a Digest, &'a Token)> {
-        self.by_subject
+        self.of_subject
             .range((Arc::from(prefix), Digest::default())..)
             .take_while(move |(subject, _)| subject.starts_with(prefix))
-            .filter_map(|(_, digest)| self.by_digest.get_key_value(digest))
+            .filter_map(|(_, digest)| self.all.get_key_value(digest))
     }
 
     pub(super) fn last_digest(&self) -> Option<&Digest> {
-        self.by_digest.get_max().map(|(digest, _)| digest)
+        self.all.get_max().map(|(digest, _)| digest)
     }
 
     /// Says no when there is no room for one more, or the digest is taken.
     pub(super) fn check_new(&self, digest: &Digest) -> Result<(), Rejection> {
-        if self.by_digest.contains_key(digest) {
+        if self.all.contains_key(digest) {
             return Err(rejection::plain(RejectionKind::TokenTaken));
         }
         if self.len() >= limits::TOKENS_MAX {
@@ -83,18 +83,18 @@ impl Tokens {
 
     pub(in crate::state) fn insert(&mut self, digest: Digest, subject: &str, expires: LogTime) {
         let subject = self.shared(subject);
-        self.by_subject.insert((Arc::clone(&subject), digest));
+        self.of_subject.insert((Arc::clone(&subject), digest));
         if expires != LogTime::NEVER {
-            self.by_expiry.insert((expires, digest));
+            self.expiring.insert((expires, digest));
         }
-        self.by_digest.insert(digest, Token { subject, expires });
+        self.all.insert(digest, Token { subject, expires });
     }
 
     /// The text of a subject that has tokens already, so that it is kept once.
     fn shared(&self, subject: &str) -> Arc<str> {
         let given: Arc<str> = Arc::from(subject);
         let from = (given, Digest::default());
-        match self.by_subject.range(from.clone()..).next() {
+        match self.of_subject.range(from.clone()..).next() {
             Some((known, _)) if known.as_ref() == subject => Arc::clone(known),
             _ => from.0,
         }
@@ -102,11 +102,11 @@ impl Tokens {
 
     /// Removes a token; tells whether it was there.
     pub(super) fn remove(&mut self, digest: &Digest) -> bool {
-        let Some(token) = self.by_digest.remove(digest) else {
+        let Some(token) = self.all.remove(digest) else {
             return false;
         };
-        self.by_subject.remove(&(token.subject, *digest));
-        self.by_expiry.remove(&(token.expires, *digest));
+        self.of_subject.remove(&(token.subject, *digest));
+        self.expiring.remove(&(token.expires, *digest));
         true
     }
 
@@ -114,7 +114,7 @@ impl Tokens {
     pub(super) fn remove_of(&mut self, subject: &str) -> u64 {
         let from = (Arc::from(subject), Digest::default());
         let digests: Vec<Digest> = self
-            .by_subject
+            .of_subject
             .range(from..)
             .take_while(|(owner, _)| owner.as_ref() == subject)
             .map(|(_, digest)| *digest)
@@ -127,7 +127,7 @@ impl Tokens {
 
     /// Removes what has expired by `now`, the oldest first and a bounded number at once.
     pub(super) fn purge(&mut self, now: LogTime, max: usize) -> TokensRemoved {
-        let mut due = self.by_expiry.iter().take_while(|(expires, _)| *expires < now);
+        let mut due = self.expiring.iter().take_while(|(expires, _)| *expires < now);
         let digests: Vec<Digest> = due.by_ref().take(max).map(|(_, digest)| *digest).collect();
         let more = due.next().is_some();
         for digest in &digests {
@@ -138,7 +138,7 @@ impl Tokens {
 
     /// Whether the three indexes tell the same.
     pub(in crate::state) fn is_consistent(&self) -> bool {
-        let expiring = self.by_digest.values().filter(|it| it.expires != LogTime::NEVER).count();
-        self.by_subject.len() == self.len() && self.by_expiry.len() == expiring
+        let expiring = self.all.values().filter(|it| it.expires != LogTime::NEVER).count();
+        self.of_subject.len() == self.len() && self.expiring.len() == expiring
     }
 }

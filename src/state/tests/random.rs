@@ -1,11 +1,15 @@
 //! Seeded command sequences: whatever comes, the invariants hold and replicas agree.
 
-use muster_proto::muster::log::v1::{Command, command::Kind};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use muster_proto::muster::log::v1::{Caller, Command, Reply, caller::Who, command::Kind, reply};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::super::State;
+use super::super::auth::principal::ROOT;
+use super::super::{LogTime, State};
 use super::{World, command};
 
 const SEEDS: u64 = 20;
@@ -179,4 +183,71 @@ fn most_random_commands_do_something() {
         }
     }
     assert!(done > LINES / 4, "{done}");
+}
+
+/// The tokens that live according to what was answered: subject and last second, 0 = for ever.
+#[derive(Default)]
+struct Lives {
+    alive: BTreeMap<Bytes, (String, u64)>,
+}
+
+impl Lives {
+    fn follow(&mut self, command: &Command, reply: &Reply) {
+        let reply = reply.kind.as_ref().unwrap();
+        match (command.kind.as_ref().unwrap(), reply) {
+            (_, reply::Kind::Rejected(_)) => {}
+            (Kind::ActivateAuth(it), _) => self.begin(&it.root_token_digest, ROOT, 0),
+            (Kind::DeactivateAuth(_), _) => self.alive.clear(),
+            (Kind::IssueRobotToken(it), reply::Kind::TokenIssued(issued)) => {
+                self.begin(&it.token_digest, &issued.subject, issued.expires_us);
+            }
+            (Kind::IssueUserToken(it), reply::Kind::TokenIssued(issued)) => {
+                self.begin(&it.token_digest, &issued.subject, issued.expires_us);
+            }
+            (Kind::RestoreToken(it), _) => {
+                self.begin(&it.token_digest, &it.subject, it.expires_us);
+            }
+            (Kind::RevokeToken(it), _) => {
+                self.alive.remove(&it.token_digest);
+            }
+            (Kind::RevokeTokensOf(it), _) => {
+                self.alive.retain(|_, (subject, _)| *subject != it.subject);
+            }
+            (Kind::RotateRootToken(it), _) => {
+                self.alive.retain(|_, (subject, _)| subject != ROOT);
+                self.begin(&it.token_digest, ROOT, 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, digest: &Bytes, subject: &str, expires_us: u64) {
+        self.alive.insert(digest.clone(), (subject.to_owned(), expires_us));
+    }
+}
+
+#[test]
+fn no_revoked_or_expired_token_ever_serves_again() {
+    let mut served = 0;
+    for seed in 0..SEEDS {
+        let mut world = World::default();
+        let mut lives = Lives::default();
+        for (now, command) in script(seed) {
+            world.now = now;
+            let reply = world.apply(&command);
+            lives.follow(&command, &reply);
+            for token in ["t0", "t1", "t2", "t3", "t4", "t5"] {
+                let digest = super::token_digest(token);
+                let caller = Caller { who: Some(Who::TokenDigest(digest.clone())) };
+                let now = LogTime(now * 1_000_000);
+                if let Ok(token) = world.state.token_of(Some(&caller), now) {
+                    let (subject, expires) = &lives.alive[&digest];
+                    assert_eq!(token.subject.as_ref(), subject, "seed {seed}: {command:?}");
+                    assert!(*expires == 0 || now.0 <= *expires, "seed {seed}: {command:?}");
+                    served += 1;
+                }
+            }
+        }
+    }
+    assert!(served > 1_000, "{served}");
 }
