@@ -9,13 +9,15 @@ use raft::eraftpb::{Entry, Message, MessageType};
 use super::lone_core;
 use crate::{
     core::{
-        Core, Input, Output,
+        Core, Input, Output, Proposal,
         message::{Kind, PeerMessage, SnapshotHead},
         splitmix,
     },
     snapshot::SnapshotMeta,
     types::{GroupId, ReplicaId, Timestamp},
 };
+
+const SEEDS: u64 = 60;
 
 /// A source of nonsense.
 struct Dice(u64);
@@ -88,6 +90,19 @@ impl Dice {
         message
     }
 
+    /// What comes from this replica's own side.
+    fn own(&mut self, sequence: u64) -> Input {
+        let peer = ReplicaId(self.roll(4) + 1);
+        match self.roll(6) {
+            0 => Input::PeerUp(peer),
+            1 => Input::PeerDown(peer),
+            2 => Input::Transfer { to: Some(peer) },
+            3 => Input::Read { ticket: sequence },
+            4 => Input::Abandon { sequence },
+            _ => Input::Propose(vec![Proposal { sequence, data: Bytes::from_static(b"data") }]),
+        }
+    }
+
     /// Payloads of every kind around such messages, and pure noise.
     fn payload(&mut self, core: &Core) -> Bytes {
         let message = self.message(core);
@@ -117,25 +132,25 @@ impl Dice {
 /// Whatever its peers send, a replica goes on or stops in an orderly way.
 #[test]
 fn no_bytes_of_a_peer_cause_a_panic() {
-    for seed in 0..60 {
+    for seed in 0..SEEDS {
         let mut dice = Dice(seed);
         let mut core = lone_core(&[1, 2, 3]);
         let mut pending = VecDeque::new();
-        for _ in 0..600 {
-            let input = match dice.roll(10) {
-                0 => Input::Tick,
-                1 => match pending.pop_front() {
-                    Some(input) => input,
-                    None => Input::Tick,
-                },
-                _ => {
-                    let from = ReplicaId(dice.roll(4) + 1);
-                    Input::Received { from, payload: dice.payload(&core) }
-                }
-            };
+        for step in 0..400 {
+            let inputs: Vec<Input> = (0..=dice.roll(3))
+                .map(|_| match dice.roll(12) {
+                    0 => Input::Tick,
+                    1 | 2 => pending.pop_front().unwrap_or(Input::Tick),
+                    3 => dice.own(step),
+                    _ => {
+                        let from = ReplicaId(dice.roll(4) + 1);
+                        Input::Received { from, payload: dice.payload(&core) }
+                    }
+                })
+                .collect();
             let mut out = Vec::new();
             // A refusal comes before anything is changed, so the test can go on.
-            let _refused = core.step(Timestamp(1), [input], &mut out);
+            let _refused = core.step(Timestamp(1), inputs, &mut out);
             pending.extend(out.into_iter().filter_map(|output| match output {
                 Output::Persist { number, .. } => Some(Input::Persisted { number }),
                 Output::Apply { entries } => {
