@@ -137,7 +137,9 @@ fn is_about_trust(error: &tonic::transport::Error) -> bool {
     let mut next = error.source();
     while let Some(error) = next {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) || error.is::<rustls::Error>() {
+        let is_inner =
+            inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+        if is_inner || error.is::<rustls::Error>() {
             return true;
         }
         next = error.source();

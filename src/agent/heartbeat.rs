@@ -16,7 +16,7 @@ use crate::entropy::{self, Entropy};
 pub(super) use crate::dial::DIAL_LIMIT;
 
 /// A whole heartbeat, connecting included.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// After a heartbeat that failed, on average.
 const RETRY: Duration = Duration::from_secs(30);
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn a_beat_is_early_rather_than_late() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(jittered(hour, 0.0), hour);
         assert!(jittered(hour, 1.0) > hour.mul_f64(0.857));
     }
 
     #[test]
     fn a_failed_beat_is_tried_again_before_the_next_is_due() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(retry(hour, 0.0), Duration::from_secs(15));
         assert_eq!(retry(hour, 1.0), Duration::from_secs(45));
         assert_eq!(retry(Duration::from_secs(1), 1.0), Duration::from_secs(1));

@@ -136,7 +136,7 @@ impl Agent {
             .register_encoded_file_descriptor_set(muster_proto::DESCRIPTORS)
             .build_v1()?;
         let mut server = Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .http2_keepalive_interval(Some(Duration::from_mins(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)));
         if let Some((certificate, key)) = &self.options.tls {
             let identity = Identity::from_pem(certificate, key);
@@ -167,7 +167,7 @@ impl Agent {
                 .await;
             }
             // Only serving ends an agent.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let beating = heartbeat::keep_beating(&self.member, self.options.interval, &*self.entropy);
         tokio::select! {

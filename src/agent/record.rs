@@ -201,15 +201,15 @@ mod tests {
         Record::new("c".to_owned(), "d".to_owned())
     }
 
-    fn license(expires: Timestamp) -> Option<LicenseRecord> {
-        Some(LicenseRecord { activation_code: "code".to_owned(), expires: Some(expires) })
+    fn license(expires: Timestamp) -> LicenseRecord {
+        LicenseRecord { activation_code: "code".to_owned(), expires: Some(expires) }
     }
 
     #[test]
     fn a_license_holds_to_the_nanosecond_of_its_end() {
         let mut record = record();
         assert_eq!(record.state(&at(0, 0)), State::None);
-        record.beaten(license(at(100, 5)), 7);
+        record.beaten(Some(license(at(100, 5))), 7);
         assert_eq!(record.state(&at(100, 5)), State::Active);
         assert_eq!(record.state(&at(100, 6)), State::Expired);
     }
@@ -217,11 +217,11 @@ mod tests {
     #[test]
     fn a_refusal_drops_the_license_and_the_next_answer_restores_it() {
         let mut record = record();
-        record.beaten(license(at(100, 0)), 7);
+        record.beaten(Some(license(at(100, 0))), 7);
         record.refused();
         assert_eq!(record.state(&at(0, 0)), State::HeartbeatFailed);
         assert_eq!(record.license, None);
-        record.beaten(license(at(100, 0)), 8);
+        record.beaten(Some(license(at(100, 0))), 8);
         assert_eq!(record.state(&at(0, 0)), State::Active);
         record.beaten(None, 9);
         assert_eq!(record.state(&at(0, 0)), State::None);
@@ -241,7 +241,7 @@ mod tests {
             id: "i".to_owned(),
             secret: "s".to_owned(),
         });
-        record.beaten(license(at(100, 5)), 7);
+        record.beaten(Some(license(at(100, 5))), 7);
         file.write(&record).unwrap();
         file.write(&record).unwrap();
         assert_eq!(file.read().unwrap(), Some(record));

@@ -46,7 +46,7 @@ impl std::fmt::Debug for Registration {
 const TAKEN: &str = "cluster ID is not unique";
 
 /// The longest pause between two attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+const PAUSE_MAX: Duration = Duration::from_mins(5);
 
 /// Registers and ties the member; tries until it is done, since a cluster should run, if without a
 /// license, while its license server does not.
@@ -123,7 +123,7 @@ async fn register(
 
 fn with_token<T>(message: T, registration: &Registration) -> Result<Request<T>, Status> {
     let mut request = Request::new(message);
-    request.set_timeout(Duration::from_secs(60));
+    request.set_timeout(Duration::from_mins(1));
     if let Some(token) = &registration.token {
         let token: MetadataValue<Ascii> = token.parse().map_err(|_| {
             Status::invalid_argument("the token for the license server is unusable")

@@ -164,7 +164,7 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: None,
             record: self.folder.path().join("agent.json"),
-            interval: Duration::from_secs(3600),
+            interval: Duration::from_hours(1),
             version: Version { major: 2, minor: 11, micro: 6, ..Version::default() },
             deployment_id: Some("dep-1".to_owned()),
             roots: Roots::System,
@@ -216,7 +216,7 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
 }
 
 #[tokio::test]

@@ -175,17 +175,15 @@ impl Inspect {
     fn code(&self) -> Result<String, Failure> {
         let limit = u64::try_from(CODE_BYTES_MAX).unwrap_or(u64::MAX).saturating_mul(2);
         let mut code = String::new();
-        let (name, result) = match &self.file {
-            Some(path) => (
-                path.display().to_string(),
-                File::open(path).and_then(|file| file.take(limit).read_to_string(&mut code)),
-            ),
-            None => {
-                if io::stdin().is_terminal() {
-                    output::note("Reading the activation code from stdin.");
-                }
-                ("stdin".to_owned(), io::stdin().take(limit).read_to_string(&mut code))
+        let (name, result) = if let Some(path) = &self.file {
+            let file = File::open(path);
+            let result = file.and_then(|file| file.take(limit).read_to_string(&mut code));
+            (path.display().to_string(), result)
+        } else {
+            if io::stdin().is_terminal() {
+                output::note("Reading the activation code from stdin.");
             }
+            ("stdin".to_owned(), io::stdin().take(limit).read_to_string(&mut code))
         };
         result.map_err(|error| {
             Failure::new(format!("cannot read the activation code from {name}")).because(&error)

@@ -1,6 +1,7 @@
 //! What the command line says and with which code it ends: data on standard output, everything
 //! else on standard error, and one printer for every error.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -115,12 +116,12 @@ impl Failure {
         } else {
             let mut text = format!("error: {}\n", self.what.trim());
             for cause in &self.causes {
-                text.push_str(&format!("  cause: {}\n", cause.trim()));
+                let _ = writeln!(text, "  cause: {}", cause.trim());
             }
             text
         };
         if let Some(hint) = self.hint.as_ref().filter(|_| for_a_person || !self.bare) {
-            text.push_str(&format!("  try:   {hint}\n"));
+            let _ = writeln!(text, "  try:   {hint}");
         }
         text
     }

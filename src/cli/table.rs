@@ -29,11 +29,13 @@ fn line<'a, const COLUMNS: usize>(
 /// `name: value` lines with the values lined up.
 pub(super) fn sheet(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;
-    lines
-        .iter()
-        .map(|(name, value)| format!("{:width$} {value}\n", format!("{name}:")))
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    let mut text = String::new();
+    for (name, value) in lines {
+        let line = format!("{:width$} {value}", format!("{name}:"));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// What is not known or does not apply.

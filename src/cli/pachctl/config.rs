@@ -306,7 +306,7 @@ fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the text and turns camelCase keys that are known into snake_case.
+/// Reads the text and turns known keys in `camelCase` into `snake_case`.
 fn parse(text: &str) -> Result<Node, String> {
     let mut root: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
     rename(&mut root, |key| (key == "userId").then_some("user_id"));

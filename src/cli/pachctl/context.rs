@@ -55,7 +55,7 @@ fn comes_after(key: &str, than: &str) -> bool {
     matches!((place(key), place(than)), (Some(key), Some(than)) if key > than)
 }
 
-/// The snake_case name of a known key in either spelling.
+/// The `snake_case` name of a known key in either spelling.
 pub(crate) fn canonical_key(key: &str) -> Option<&'static str> {
     let mut snake = String::with_capacity(key.len() + 4);
     for c in key.chars() {

@@ -259,13 +259,11 @@ fn parse(text: &str) -> Result<Context, String> {
     })?;
     let mut known = Vec::new();
     for (key, value) in node.entries() {
-        match canonical_key(key) {
-            Some(name) => known.push((name.to_owned(), value.clone())),
-            None => {
-                let place = place_of(text, key);
-                return Err(malformed(format!("({place}): unknown field {key:?}")));
-            }
-        }
+        let Some(name) = canonical_key(key) else {
+            let place = place_of(text, key);
+            return Err(malformed(format!("({place}): unknown field {key:?}")));
+        };
+        known.push((name.to_owned(), value.clone()));
     }
     if !matches!(node, Node::Map(_)) {
         return Err(malformed(format!("syntax error (line 1:1): unexpected token {node}")));

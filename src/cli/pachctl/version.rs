@@ -1,5 +1,6 @@
 //! `muster version`: which version of Pachyderm this client and the server speak.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -20,6 +21,7 @@ pub(crate) fn compatible_version() -> Version {
 /// Print the Pachyderm version that this client speaks, and the server's. (`muster --version`
 /// prints Muster's own.)
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub(crate) struct Show {
     /// Do not ask the server.
     #[arg(long)]
@@ -126,9 +128,10 @@ fn message(version: &Version, format: Option<Format>) -> String {
         }
     }
     match format {
-        Some(Format::Yaml) => {
-            fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
-        }
+        Some(Format::Yaml) => fields.iter().fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{name}: {value}");
+            text
+        }),
         Some(Format::Json) | None => Node::Map(fields).to_string(),
     }
 }
