@@ -25,7 +25,8 @@ pub(crate) enum Authority {
     Keygen(Keygen),
     /// Sign an activation code and print it.
     Issue(Issue),
-    /// Tell what an activation code says and who signed it; fails if no server would take it.
+    /// Tell what an activation code says and who signed it; with keys to trust, fails if a server
+    /// that trusts them would not take it.
     Inspect(Inspect),
 }
 
@@ -165,10 +166,12 @@ impl Inspect {
             .map_err(|error| Failure::new("this is no activation code").because(&error))?;
         let now = clock::to_message(SystemClock.now());
         output::data(&describe(&inspection, &now))?;
+        // Without a key of one's own this is a look, not a test.
+        if self.license_public_keys.is_empty() {
+            return Ok(());
+        }
         roots.verify(code.trim(), &now).map(drop).map_err(|error| {
-            Failure::new("no server would take this code")
-                .because(&error)
-                .hint("--license-public-key with the key of whoever signed it")
+            Failure::new("a server with these keys would not take this code").because(&error)
         })
     }
 

@@ -17,7 +17,7 @@ pub(super) enum Replica {
     List(Remote),
     /// Print how one replica stands.
     Status(Remote),
-    /// Hand leadership to another replica.
+    /// Hand leadership to another replica; any replica can be asked.
     TransferLeader(TransferLeader),
 }
 
@@ -53,18 +53,12 @@ pub(super) async fn run(command: Replica, invocation: &Invocation) -> Result<(),
 
 impl TransferLeader {
     async fn run(self, invocation: &Invocation) -> Result<(), Failure> {
-        let (server, before) = self.remote.leader(invocation).await?;
+        let server = self.remote.any(invocation).await?;
+        let before = status(&server).await?;
         let to = match self.to {
             None => String::new(),
             Some(to) => find(&before, &to)?.id.clone(),
         };
-        if before.role() != Role::Leader {
-            return Err(Failure::new(format!(
-                "{} does not lead, so it has no leadership to hand over",
-                before.name
-            ))
-            .hint(format!("--address with that of {}", leader_name(&before))));
-        }
         let answer =
             server.call(server.replica().transfer_leader(TransferLeaderRequest { to })).await;
         let leader = answer
@@ -90,14 +84,6 @@ fn find<'a>(status: &'a ReplicaStatus, wanted: &str) -> Result<&'a MemberStatus,
 fn name_of(status: &ReplicaStatus, id: &str) -> String {
     let member = status.members.iter().find(|member| member.id == id);
     or_dash(member.map_or(id, |member| member.name.as_str()))
-}
-
-fn leader_name(status: &ReplicaStatus) -> String {
-    if status.leader.is_empty() {
-        "the leader, once there is one".to_owned()
-    } else {
-        name_of(status, &status.leader)
-    }
 }
 
 /// `ROLE_LEADER` is `leader`.
@@ -134,8 +120,9 @@ fn members_table(status: &ReplicaStatus) -> String {
         .collect();
     let voters = status.members.iter().filter(|member| member.voter).count();
     let quorum = voters / 2 + 1;
+    let noun = if voters == 1 { "voter" } else { "voters" };
     format!(
-        "{}{voters} voters, quorum {quorum}, can lose {}\n",
+        "{}{voters} {noun}, quorum {quorum}, can lose {}\n",
         table(["NAME", "ROLE", "ID", "LAG", "CONTACT", "PEER ADDRESS"], &rows),
         voters.saturating_sub(quorum),
     )

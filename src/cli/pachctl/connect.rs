@@ -105,8 +105,10 @@ impl Server {
         file.choose(Which::Active, &invocation.environment)?;
         let context = file.choose(which, &invocation.environment)?;
         let target = target(&context, &invocation.environment)?;
-        let dialled = Server::dial(invocation, context, target, DIAL_LIMIT).await;
-        let mut server = dialled.map_err(&wrap)?;
+        let channel = dial(invocation, &target, DIAL_LIMIT)
+            .await
+            .map_err(|error| wrap(no_connection(&error, &target.address)))?;
+        let mut server = Server::with(invocation, context, target, channel)?;
         server.info = server.introduce(which).await.map_err(wrap)?;
         server.heed(&invocation.environment);
         server.remember_deployment(&invocation.environment)?;
@@ -125,7 +127,8 @@ impl Server {
         let file = ConfigFile::load(&invocation.environment)?;
         let context = file.choose(Which::Enterprise, &invocation.environment)?;
         let target = target(&context, &invocation.environment)?;
-        Server::dial(invocation, context, target, limit).await
+        let channel = dial(invocation, &target, limit).await.map_err(|error| unreached(&error))?;
+        Server::with(invocation, context, target, channel)
     }
 
     /// As [`Server::of_context`], of a server that no context names.
@@ -135,20 +138,16 @@ impl Server {
         limit: Duration,
     ) -> Result<Self, Failure> {
         let context = Named { name: target.address.to_string(), context: Context::default() };
-        Server::dial(invocation, context, target, limit).await
+        let channel = dial(invocation, &target, limit).await.map_err(|error| unreached(&error))?;
+        Server::with(invocation, context, target, channel)
     }
 
-    async fn dial(
+    fn with(
         invocation: &Invocation,
         context: Named,
         target: Target,
-        limit: Duration,
+        channel: Channel,
     ) -> Result<Self, Failure> {
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        let limit = invocation.deadline.map_or(limit, |deadline| left(deadline).min(limit));
-        let channel = dial::connect(&target.address, &target.roots, limit, patience())
-            .await
-            .map_err(|error| no_connection(&error, &target.address))?;
         if invocation.verbose {
             output::note(&format!("connected to {} (context {})", target.address, context.name));
         }
@@ -293,6 +292,26 @@ impl Server {
         context.cluster_deployment_id.clone_from(&self.info.deployment_id);
         file.set_context(&self.context.name, &context);
         Ok(file.save()?)
+    }
+}
+
+async fn dial(
+    invocation: &Invocation,
+    target: &Target,
+    limit: Duration,
+) -> Result<Channel, DialError> {
+    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+    let limit = invocation.deadline.map_or(limit, |deadline| left(deadline).min(limit));
+    dial::connect(&target.address, &target.roots, limit, patience()).await
+}
+
+/// A failure of Muster's own commands.
+fn unreached(error: &DialError) -> Failure {
+    let failure = Failure::new("cannot reach the replica").because(error);
+    match error {
+        DialError::TimedOut { .. } => failure.hint("another replica with --address"),
+        DialError::Untrusted { .. } => failure.hint("--ca-cert with the certificate authority's"),
+        DialError::Unusable { .. } => failure,
     }
 }
 
