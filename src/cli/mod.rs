@@ -4,6 +4,7 @@ mod agent;
 mod authority;
 mod bench;
 mod completion;
+mod demo;
 mod environment;
 mod fleet;
 mod go;
@@ -65,6 +66,7 @@ enum Noun {
     Config(contexts::Config),
     Version(version::Show),
     Serve(serve::Serve),
+    Demo(demo::Demo),
     #[command(subcommand)]
     Tls(tls::Tls),
     Agent(Box<agent::Serve>),
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
         Noun::Serve(command) => serve::run(command),
+        Noun::Demo(command) => demo::run(&command),
         Noun::Tls(command) => tls::run(&command),
         Noun::Agent(command) => block_on(agent::run(*command, &invocation.environment)),
         Noun::Replica(command) => block_on(replica::run(command, &invocation)),

@@ -138,17 +138,18 @@ impl Init {
     fn report(&self, now: OffsetDateTime) -> Result<(), Failure> {
         let until = (now + CERTIFICATE_LIFE).date().format(&Iso8601::DATE).unwrap_or_default();
         let out = self.out.display();
-        let mut text = format!("made {out}, certificates valid until {until}\n");
-        for Replica { name, .. } in &self.replicas {
-            text.push_str(&format!(
+        let serve = |Replica { name, .. }: &Replica| {
+            format!(
                 "{name}: muster serve --name {name} --peer-ca {out}/{name}/peer-ca.crt \
                  --peer-cert {out}/{name}/peer.crt --peer-key {out}/{name}/peer.key \
                  --tls-cert {out}/{name}/api.crt --tls-key {out}/{name}/api.key …\n"
-            ));
-        }
-        text.push_str(&format!(
-            "clients trust {out}/api-ca.crt; keep {out}/peer-ca.key and {out}/api-ca.key away from all hosts\n"
-        ));
+            )
+        };
+        let text = format!(
+            "made {out}, certificates valid until {until}\n{}\
+             clients trust {out}/api-ca.crt; keep {out}/peer-ca.key and {out}/api-ca.key away from all hosts\n",
+            self.replicas.iter().map(serve).collect::<String>()
+        );
         output::data(&text)
     }
 }

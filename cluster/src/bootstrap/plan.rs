@@ -129,9 +129,9 @@ pub enum Misfit {
 
 impl Promise {
     pub(crate) fn new(token: TokenDigest, disks: &BTreeMap<String, DiskMark>) -> Promise {
-        let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let [high, low] = halves(token.0);
         let disks = disks.iter().map(|(name, mark)| (name.clone(), format!("{:032x}", mark.0)));
-        Promise { token: hex(token.0), disks: disks.collect() }
+        Promise { token: format!("{high:032x}{low:032x}"), disks: disks.collect() }
     }
 
     /// The group's id: a digest of token, names and disks. The disks make it unique, so that it

@@ -183,7 +183,7 @@ mod tests {
             let mut bytes = BytesMut::new();
             for _ in 0..24 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                bytes.put_u8(if bytes.len() < 3 { 0 } else { (state >> 33) as u8 % 24 });
+                bytes.put_u8(if bytes.len() < 3 { 0 } else { (state >> 33).to_be_bytes()[7] % 24 });
             }
             let mut codec = FrameCodec::new(64);
             while let Ok(Some(_)) = codec.decode(&mut bytes) {}

@@ -65,13 +65,12 @@ impl World {
     fn start(&mut self, replica: usize) {
         self.starts[replica] += 1;
         let disk = &mut self.disks[replica];
-        self.processes[replica] = match disk.group {
-            Some(group) => Process::Begun(group),
-            None => {
-                let mark = *disk.mark.get_or_insert_with(|| DiskMark(self.dice.random()));
-                let plan = plan(replica, self.processes.len());
-                Process::Asking(Candidate::new(plan, mark, disk.promise.clone()))
-            }
+        self.processes[replica] = if let Some(group) = disk.group {
+            Process::Begun(group)
+        } else {
+            let mark = *disk.mark.get_or_insert_with(|| DiskMark(self.dice.random()));
+            let plan = plan(replica, self.processes.len());
+            Process::Asking(Candidate::new(plan, mark, disk.promise.clone()))
         };
     }
 

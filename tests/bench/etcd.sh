@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Muster and etcd side by side: three replicas of each on this machine, both syncing every write to
+# the same disk, the same closed-loop clients, in short interleaved rounds. Prints each round and
+# the medians of the ratios; absolute numbers of a shared machine mean little.
+#
+# Usage: tests/bench/etcd.sh [ROUNDS [SECONDS [CLIENTS…]]]
+# Needs Debian's etcd-server (or ETCD=path) and a release build (or MUSTER=path).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+rounds=${1:-3}
+seconds=${2:-6}
+shift $(($# > 2 ? 2 : $#))
+clients=("${@:-1 64 256}")
+read -r -a clients <<<"${clients[*]}"
+muster=${MUSTER:-target/release/muster}
+etcd=${ETCD:-$(command -v etcd || true)}
+[[ -n $etcd ]] || { echo "no etcd found: install etcd-server or set ETCD" >&2; exit 2; }
+[[ -x $muster ]] || cargo build --release --bin muster
+
+# Data on a real disk: on tmpfs a sync costs nothing.
+work=$(mktemp -d "${BENCH_DIR:-$PWD/target}/etcd-bench.XXXXXX")
+pids=()
+finish() {
+  for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+trap finish EXIT
+
+# Ports below the range that the kernel hands to clients.
+port=$((20000 + RANDOM % 8000))
+etcd_targets=() etcd_list=()
+for n in 0 1 2; do
+  etcd_list+=("e$n=http://127.0.0.1:$((port + 10 + n))")
+  etcd_targets+=("127.0.0.1:$((port + n))")
+done
+for n in 0 1 2; do
+  "$etcd" --name "e$n" --data-dir "$work/e$n" --log-level error \
+    --listen-client-urls "http://127.0.0.1:$((port + n))" \
+    --advertise-client-urls "http://127.0.0.1:$((port + n))" \
+    --listen-peer-urls "http://127.0.0.1:$((port + 10 + n))" \
+    --initial-advertise-peer-urls "http://127.0.0.1:$((port + 10 + n))" \
+    --initial-cluster "$(IFS=,; echo "${etcd_list[*]}")" \
+    --initial-cluster-token bench >"$work/e$n.log" 2>&1 &
+  pids+=($!)
+done
+
+muster_targets=() muster_list=()
+for n in 0 1 2; do
+  muster_list+=("m$n=127.0.0.1:$((port + 30 + n))")
+  muster_targets+=("127.0.0.1:$((port + 20 + n))")
+done
+"$muster" license keygen --out "$work/license" --bits 2048 >/dev/null
+for n in 0 1 2; do
+  MUSTER_BOOTSTRAP_TOKEN=bench "$muster" serve --data "$work/m$n" --name "m$n" \
+    --grpc-listen "127.0.0.1:$((port + 20 + n))" --ops-listen "127.0.0.1:$((port + 40 + n))" \
+    --peer-listen "127.0.0.1:$((port + 30 + n))" \
+    --initial-cluster "$(IFS=,; echo "${muster_list[*]}")" \
+    --license-public-key "$work/license.pub" --log-level warn >"$work/m$n.log" 2>&1 &
+  pids+=($!)
+done
+
+# Puts and heartbeats work as soon as there are leaders; a license first.
+export PACH_CONFIG=$work/pachctl.json
+"$muster" config set context bench --overwrite >/dev/null 2>&1 <<<"{\"pachd_address\": \"grpc://${muster_targets[0]}\"}"
+"$muster" config set active-context bench >/dev/null 2>&1
+"$muster" config set active-enterprise-context bench >/dev/null 2>&1
+"$muster" license issue --key "$work/license.key" --expires "$(date -d '+30 days' +%F)" >"$work/code"
+for _ in $(seq 100); do
+  if "$muster" license activate --no-register <"$work/code" >"$work/activate.log" 2>&1; then break; fi
+  sleep 0.2
+done
+grep -qi 'activat' "$work/activate.log" || { cat "$work/activate.log" "$work"/m*.log >&2; exit 1; }
+
+field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
+median() { sort -g | awk '{v[NR]=$1} END {print NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
+
+printf '%-8s %-6s | %10s %8s %8s | %10s %8s %8s | %6s %6s\n' \
+  clients round 'etcd/s' p50 p99 'muster/s' p50 p99 rate p99
+for c in "${clients[@]}"; do
+  : >"$work/rates" && : >"$work/tails" && : >"$work/middles"
+  for round in $(seq "$rounds"); do
+    e=$("$muster" bench etcd --json --clients "$c" --seconds "$seconds" --target "${etcd_targets[@]}")
+    m=$("$muster" bench heartbeat --json --clients "$c" --seconds "$seconds" --clusters 1000 \
+      --target "${muster_targets[@]}" 2>/dev/null)
+    er=$(field rate <<<"$e") e5=$(field p50_ms <<<"$e") e9=$(field p99_ms <<<"$e")
+    mr=$(field rate <<<"$m") m5=$(field p50_ms <<<"$m") m9=$(field p99_ms <<<"$m")
+    errors=$(($(field errors <<<"$e") + $(field errors <<<"$m")))
+    ratio=$(awk "BEGIN {print $mr / $er}") tail=$(awk "BEGIN {print $m9 / $e9}")
+    echo "$ratio" >>"$work/rates"
+    echo "$tail" >>"$work/tails"
+    awk "BEGIN {print $m5 / $e5}" >>"$work/middles"
+    printf '%-8s %-6s | %10.0f %8.2f %8.2f | %10.0f %8.2f %8.2f | %6.2f %6.2f%s\n' \
+      "$c" "$round" "$er" "$e5" "$e9" "$mr" "$m5" "$m9" "$ratio" "$tail" \
+      "$([[ $errors == 0 ]] || echo "  ($errors errors)")"
+  done
+  printf '%-8s median | muster / etcd: rate %.2f, p50 %.2f, p99 %.2f\n' \
+    "$c" "$(median <"$work/rates")" "$(median <"$work/middles")" "$(median <"$work/tails")"
+done
