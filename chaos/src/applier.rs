@@ -57,6 +57,7 @@ impl World {
         match work {
             Applying::Entries(entries) => self.apply_entries(place, &entries)?,
             Applying::Install(meta) => self.install(place, &meta)?,
+            Applying::Picture(conf) => self.save_soon(place, conf)?,
         }
         self.start_applying(place);
         let Some(process) = self.process(place) else { return Ok(()) };
@@ -143,7 +144,29 @@ impl World {
         let hash = process.state_hash();
         self.tally.installs += 1;
         self.say(|| format!("{place} installed a snapshot of {}", meta.index));
-        self.checks.sameness.state(place, meta.index, hash)
+        self.checks.sameness.state(place, meta.index, hash)?;
+        self.answers_of_snapshot(place)
+    }
+
+    /// A snapshot may hold the answers to requests whose entries this process never sees.
+    fn answers_of_snapshot(&mut self, place: Place) -> Result<(), Violation> {
+        let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
+        let Some(process) = &mut replica.process else { return Ok(()) };
+        let mut sequences = Vec::new();
+        let mut answers = Vec::new();
+        for (sequence, answer) in process.machine.answers(id_of(place), replica.incarnation) {
+            sequences.push(sequence);
+            if let Some(operation) = process.writes.remove(&sequence) {
+                answers.push((operation, answer.cloned()));
+            }
+        }
+        for (operation, answer) in answers {
+            match answer {
+                Some(answer) => self.wrote(operation, answer.index, &answer.reply)?,
+                None => self.settle(operation, Outcome::Unknown),
+            }
+        }
+        self.step(place, Input::Done { sequences })
     }
 
     /// A linearizable read may be served once `index` is applied.

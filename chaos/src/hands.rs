@@ -111,7 +111,9 @@ impl World {
             Output::Install { meta } => self.apply_soon(place, Applying::Install(meta)),
             Output::ReadAt { ticket, index } => return self.read_at(place, ticket, index),
             Output::Abandoned { sequence, sent } => return self.abandoned(place, sequence, sent),
-            Output::BuildSnapshot { conf, .. } => return self.save_soon(place, conf),
+            Output::BuildSnapshot { conf, .. } => {
+                self.apply_soon(place, Applying::Picture(conf));
+            }
             Output::SendChunks { to, transfer, index, first, count } => {
                 let sending = Sending { to, transfer, index, first, count };
                 self.in_turn(place, Local::SendChunks(sending));

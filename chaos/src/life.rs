@@ -78,6 +78,9 @@ impl World {
                 return require(false, "DUR-2", || format!("replica {place}: {error}"));
             }
         };
+        if process.applied > 0 {
+            self.checks.sameness.state(place, process.applied, process.state_hash())?;
+        }
         replica.process = Some(process);
         let incarnation = replica.incarnation;
         self.say(|| format!("{place} starts as incarnation {incarnation}"));
@@ -177,7 +180,7 @@ fn begin(
         replica.shadow.wrote(true);
     }
     let memory = Model::of(&log);
-    let core = Core::new(config, log, latest).map_err(|error| error.to_string())?;
+    let core = Core::new(config, log, latest.clone()).map_err(|error| error.to_string())?;
     Ok(Process {
         core,
         store,
@@ -196,6 +199,7 @@ fn begin(
         writes: BTreeMap::new(),
         reads: BTreeMap::new(),
         ready_reads: Vec::new(),
+        newest: latest,
         snapshots_busy_until: 0,
         receiving: None,
     })

@@ -69,6 +69,8 @@ pub(crate) enum Writing {
 pub(crate) enum Applying {
     Entries(Vec<LogEntry>),
     Install(SnapshotMeta),
+    /// A picture of the state is to be saved, with this configuration.
+    Picture(Bytes),
 }
 
 /// The volatile part of a replica: what production keeps in threads and memory.
@@ -96,6 +98,8 @@ pub(crate) struct Process {
     pub(crate) reads: BTreeMap<u64, u64>,
     /// Index that must be applied, and the operation that waits for it.
     pub(crate) ready_reads: Vec<(u64, u64)>,
+    /// The newest snapshot that this process wrote or received.
+    pub(crate) newest: Option<SnapshotMeta>,
     pub(crate) snapshots_busy_until: Micros,
     pub(crate) receiving: Option<(ReplicaId, u64, SnapshotReceiver)>,
 }

@@ -21,9 +21,6 @@ pub(crate) fn failure(verdict: &Verdict) {
 
 /// Tells what many seeds came to.
 pub(crate) fn summary(what: &str, summary: &Summary) {
-    for verdict in &summary.failures {
-        failure(verdict);
-    }
     let Figures { worlds, events, entries, elections, writes, reads, tally } = summary.figures;
     let millis = u64::try_from(summary.took.as_millis()).unwrap_or(u64::MAX).max(1);
     say(format_args!(

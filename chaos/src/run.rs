@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::invariants::Violation;
 use crate::plan::Plan;
+use crate::report;
 use crate::world::{Tally, World};
 
 /// What one seed came to.
@@ -115,6 +116,7 @@ pub(crate) fn live_all(seeds: &[u64], effort: Effort) -> Summary {
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     summary.1.add(&verdict.figures);
                     if verdict.violation.is_some() {
+                        report::failure(&verdict);
                         summary.0.push(verdict);
                         stop.fetch_or(effort.first_only, Ordering::Relaxed);
                     }

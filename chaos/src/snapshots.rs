@@ -62,10 +62,10 @@ impl World {
     /// Takes the state as it is and writes it in a while.
     pub(crate) fn save_soon(&mut self, place: Place, conf: Bytes) -> Result<(), Violation> {
         let Some(process) = self.process(place) else { return Ok(()) };
-        if process.applied == 0 {
+        let picture = process.machine.picture();
+        if picture.index == 0 {
             return self.step(place, Input::SnapshotNotSaved);
         }
-        let picture = process.machine.picture();
         let meta = SnapshotMeta {
             group: GROUP,
             index: picture.index,
@@ -76,25 +76,35 @@ impl World {
         };
         let saving = Saving { meta, picture };
         let took = self.chance.work.between(MILLIS, self.plan.snapshots.write_max);
-        self.later(place, took, Local::Save(Box::new(saving)));
+        let now = self.now();
+        let Some(process) = self.process(place) else { return Ok(()) };
+        process.snapshots_busy_until = process.snapshots_busy_until.max(now) + took;
+        let after = process.snapshots_busy_until - now;
+        self.later(place, after, Local::Save(Box::new(saving)));
         Ok(())
     }
 
     /// The snapshot is written, read back, and loaded on trial.
     pub(crate) fn save(&mut self, place: Place, saving: &Saving) -> Result<(), Violation> {
-        let Some(replica) = self.replicas.get(place) else { return Ok(()) };
-        let mut chunks = saving.picture.records();
-        let saved = replica.snapshots.write(saving.meta.clone(), &mut chunks);
-        drop(chunks);
+        let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
+        let Some(process) = &mut replica.process else { return Ok(()) };
+        let newer = process.newest.clone().filter(|newest| newest.index >= saving.meta.index);
+        let saved = match newer {
+            // One that was received meanwhile is as good.
+            Some(newest) => Ok(newest),
+            None => replica.snapshots.write(saving.meta.clone(), &mut saving.picture.records()),
+        };
         let meta = match saved {
             Ok(meta) => meta,
             Err(error) => {
                 return require(false, "SAM-3", || format!("replica {place}: {error}"));
             }
         };
+        process.newest = Some(meta.clone());
         self.tally.snapshots += 1;
         self.say(|| format!("{place} saved a snapshot of {}", meta.index));
-        round_trip(place, &saving.picture)?;
+        let hash = round_trip(place, &saving.picture)?;
+        self.checks.sameness.state(place, saving.picture.index, hash)?;
         self.step(place, Input::SnapshotSaved(meta))
     }
 
@@ -145,7 +155,9 @@ impl World {
             return self.step(place, Input::SnapshotReceived { from, transfer, ok: false });
         }
         if storing.last {
-            let ok = receiver.finish().is_ok();
+            let finished = receiver.finish().ok();
+            let ok = finished.is_some();
+            process.newest = finished.or(process.newest.take());
             return self.step(place, Input::SnapshotReceived { from, transfer, ok });
         }
         process.receiving = Some((from, transfer, receiver));
@@ -153,11 +165,12 @@ impl World {
     }
 }
 
-/// What was saved loads into a state that saves the same.
-fn round_trip(place: Place, picture: &Picture<Machine>) -> Result<(), Violation> {
+/// What was saved loads into a state that saves the same; tells its hash.
+fn round_trip(place: Place, picture: &Picture<Machine>) -> Result<u64, Violation> {
     let loaded = Replicated::<Machine>::load(&mut picture.records());
     let again = loaded.map(|state| hash_of(state.picture().records()));
     let first = hash_of(picture.records());
     let same = again.as_ref().is_ok_and(|again| *again == first);
-    require(same, "SAM-3", || format!("a snapshot of replica {place} loads otherwise: {again:?}"))
+    require(same, "SAM-3", || format!("a snapshot of replica {place} loads otherwise: {again:?}"))?;
+    Ok(first)
 }
