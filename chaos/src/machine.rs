@@ -1,9 +1,9 @@
 //! The state that the simulated group replicates, and what its clients see of it.
 
+pub(crate) use muster::actors::Machine;
 use muster::state::State;
 
 use crate::shadow::Fold;
-pub(crate) use crate::state_machine::Machine;
 
 /// What a reader of the license and the fleet sees, as a hash.
 pub(crate) fn observe(state: &State) -> u64 {

@@ -25,7 +25,6 @@ mod run;
 mod shadow;
 mod shrink;
 mod snapshots;
-mod state_machine;
 #[cfg(test)]
 mod store_test;
 mod survive;
