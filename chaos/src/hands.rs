@@ -154,6 +154,10 @@ impl World {
         else {
             return Ok(());
         };
+        // The only voter may win the same term again after a crash: nobody saw what it lost.
+        if self.plan.replicas == 1 {
+            return Ok(());
+        }
         let memory = &process.memory;
         let mut before = batch.entries.first().and_then(|first| {
             let index = first.index.checked_sub(1)?;

@@ -201,6 +201,7 @@ fn begin(
         ready_reads: Vec::new(),
         newest: latest,
         snapshots_busy_until: 0,
+        sending: BTreeMap::new(),
         receiving: None,
     })
 }

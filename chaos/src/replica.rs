@@ -1,6 +1,7 @@
 //! One replica: what outlives its processes, and the process that runs now.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_cluster::core::{Core, Input, Leadership, Proposal};
@@ -101,6 +102,8 @@ pub(crate) struct Process {
     /// The newest snapshot that this process wrote or received.
     pub(crate) newest: Option<SnapshotMeta>,
     pub(crate) snapshots_busy_until: Micros,
+    /// By receiver: the transfer under way and its chunks.
+    pub(crate) sending: BTreeMap<ReplicaId, (u64, Arc<Vec<Bytes>>)>,
     pub(crate) receiving: Option<(ReplicaId, u64, SnapshotReceiver)>,
 }
 

@@ -1,5 +1,7 @@
 //! Snapshots: built beside the applier, sent in chunks, received chunk by chunk.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use muster_cluster::core::Input;
 use muster_cluster::core::message::PeerMessage;
@@ -110,22 +112,27 @@ impl World {
 
     pub(crate) fn send_chunks(&mut self, place: Place, sending: Sending) -> Result<(), Violation> {
         let Sending { to, transfer, index, first, count } = sending;
-        let Some(replica) = self.replicas.get(place) else { return Ok(()) };
-        // The snapshot may be gone already: then the transfer simply ends.
-        let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
-        let mut chunks: Vec<Bytes> = Vec::new();
-        for chunk in reader {
-            match chunk {
-                Ok(chunk) => chunks.push(chunk),
-                Err(error) => {
-                    return require(false, "SAM-3", || format!("replica {place}: {error}"));
-                }
+        let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
+        let Some(process) = &mut replica.process else { return Ok(()) };
+        // What is being sent stays open, though newer snapshots may have taken its place.
+        let open = process.sending.get(&to).filter(|open| open.0 == transfer);
+        let chunks = match open {
+            Some((_, chunks)) => Arc::clone(chunks),
+            None => {
+                let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
+                let chunks: Result<Vec<Bytes>, _> = reader.collect();
+                let chunks = chunks.map_err(|error| Violation {
+                    id: "SAM-3",
+                    what: format!("replica {place}: {error}"),
+                })?;
+                Arc::new(chunks)
             }
-        }
+        };
+        process.sending.insert(to, (transfer, Arc::clone(&chunks)));
         let last = chunks.len().saturating_sub(1);
         let first = usize::try_from(first).unwrap_or(usize::MAX);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        for (number, data) in chunks.into_iter().enumerate().skip(first).take(count) {
+        for (number, data) in chunks.iter().cloned().enumerate().skip(first).take(count) {
             let payload =
                 PeerMessage::snapshot_chunk(transfer, number as u64, number == last, data);
             self.send(place, place_of(to), BULK, payload);
