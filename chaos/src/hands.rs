@@ -45,7 +45,9 @@ impl World {
                 self.step(place, Input::Propose(proposals))
             }
             Local::Crash => {
-                self.crash(place);
+                if !self.healed {
+                    self.crash(place);
+                }
                 Ok(())
             }
             Local::Ask(operation) => self.ask(operation),
