@@ -33,6 +33,9 @@ impl Ops {
     }
 }
 
+/// Longest time for ending.
+const STOP_MAX: Duration = Duration::from_millis(250);
+
 /// A server that runs until it is stopped.
 #[derive(Debug)]
 pub struct Running {
@@ -40,9 +43,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends the server.
+    /// Ends the server. Nobody waits long for a probe's last answer.
     pub async fn stop(self) {
-        self.handle.stop(false).await;
+        let _ = tokio::time::timeout(STOP_MAX, self.handle.stop(false)).await;
     }
 }
 

@@ -18,7 +18,7 @@ pub enum ServeError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// An address is taken, or not of this machine.
-    #[error("cannot listen on {address} ({setting}): {source}")]
+    #[error("cannot listen on {address} ({setting})")]
     Listen {
         /// The setting that names the address.
         setting: &'static str,
@@ -28,7 +28,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// A file that the configuration names.
-    #[error("cannot read {} ({setting}): {source}", path.display())]
+    #[error("cannot read {} ({setting})", path.display())]
     File {
         /// The setting that names the file.
         setting: &'static str,
@@ -38,7 +38,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// A key for activation codes.
-    #[error("{} (license-public-key) is of no use: {source}", path.display())]
+    #[error("{} (license-public-key) is of no use", path.display())]
     Key {
         /// The file.
         path: PathBuf,
