@@ -11,7 +11,8 @@ use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _
 use muster_proto::muster::log::v1::{
     self as log, ActivateEnterprise, ActivateLicense, AddCluster, Beat, BootstrapEnterprise,
     ConfigureServer, DeactivateEnterprise, DeleteCluster, HeartbeatEnterprise, Internal,
-    LicenseState, RemoveLicenseAndClusters, UpdateCluster, command, reply,
+    LicenseState, Rejection, RejectionKind, RemoveLicenseAndClusters, UpdateCluster, command,
+    reply,
 };
 use prost_types::Timestamp;
 use tokio::sync::oneshot;
@@ -25,8 +26,8 @@ use super::thread::{Alarm, Alarms};
 use crate::activation::{TrustRoots, earlier_expiry};
 use crate::clock::{self, Clock};
 use crate::entropy::{self, Entropy};
-use crate::state::LogTime;
 use crate::state::secret::cluster_secret_digest;
+use crate::state::{LogTime, limits, rejection};
 
 /// Commands under way at once.
 const UNDER_WAY_MAX: usize = 1024;
@@ -113,6 +114,7 @@ impl License {
 
     /// Registers a cluster and gives its secret, which is kept nowhere else.
     pub async fn add_cluster(&self, call: Call, cluster: NewCluster) -> Result<String, CallError> {
+        check_secret(&cluster.secret)?;
         let (secret, command) = self.registration(cluster);
         self.done(call, command::Kind::AddCluster(command)).await?;
         Ok(secret)
@@ -120,6 +122,7 @@ impl License {
 
     /// Changes the fields of a registration that are not empty.
     pub async fn update_cluster(&self, call: Call, cluster: NewCluster) -> Result<(), CallError> {
+        check_secret(&cluster.secret)?;
         let secret_digest = if cluster.secret.is_empty() {
             bytes::Bytes::new()
         } else {
@@ -287,6 +290,17 @@ impl License {
 enum MayBeExpired {
     No,
     Yes,
+}
+
+/// The one bound that the rules cannot hold, since only the secret's digest reaches them.
+fn check_secret(secret: &str) -> Result<(), CallError> {
+    if secret.len() <= limits::SECRET_BYTES_MAX {
+        return Ok(());
+    }
+    Err(CallError::Rejected(Rejection {
+        limit: u64::try_from(limits::SECRET_BYTES_MAX).unwrap_or(u64::MAX),
+        ..rejection::about(RejectionKind::FieldTooLong, "secret")
+    }))
 }
 
 fn digest(id: &str, secret: &str) -> bytes::Bytes {

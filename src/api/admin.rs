@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::version::CompatVersion;
 use crate::actors::Reader;
+use crate::state::config::Server;
 
 /// The service.
 #[derive(Clone)]
@@ -25,13 +26,20 @@ impl Api for AdminService {
         let client = request.into_inner().client_version;
         Ok(Response::new(ClusterInfo {
             id: server.cluster_id.clone(),
-            deployment_id: server.deployment_id.clone(),
+            deployment_id: deployment_id(server),
             warnings_ok: true,
             warnings: warning(client.as_ref(), &self.version).into_iter().collect(),
             web_resources: Some(WebResource::default()),
             ..ClusterInfo::default()
         }))
     }
+}
+
+/// What clients know the installation by: what was configured, else the id of the server, which is
+/// the same on every replica for ever too.
+fn deployment_id(server: &Server) -> String {
+    let configured = Some(&server.deployment_id).filter(|id| !id.is_empty());
+    configured.unwrap_or(&server.cluster_id).clone()
 }
 
 /// What the client should tell its user. One server serves a fleet of many versions, so only another

@@ -1,10 +1,11 @@
-//! `identity_v2.API` of a server whose auth is off: every method needs a permission, so each says
-//! that with the text that clients match.
+//! `identity_v2.API` of a server without a provider: every method says so, in words that match no text
+//! that clients search for.
 
 use muster_proto::identity_v2::{self, api_server::Api};
 use tonic::{Request, Response, Status};
 
-use super::status::AUTH_OFF;
+/// Why nothing is done.
+const NOT_BUILT: &str = "this version of Muster has no identity provider of its own";
 
 /// The service.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +27,17 @@ macro_rules! off {
 }
 
 off! {
-    set_identity_server_config(SetIdentityServerConfigRequest) -> SetIdentityServerConfigResponse: AUTH_OFF;
-    get_identity_server_config(GetIdentityServerConfigRequest) -> GetIdentityServerConfigResponse: AUTH_OFF;
-    create_idp_connector(CreateIdpConnectorRequest) -> CreateIdpConnectorResponse: AUTH_OFF;
-    update_idp_connector(UpdateIdpConnectorRequest) -> UpdateIdpConnectorResponse: AUTH_OFF;
-    list_idp_connectors(ListIdpConnectorsRequest) -> ListIdpConnectorsResponse: AUTH_OFF;
-    get_idp_connector(GetIdpConnectorRequest) -> GetIdpConnectorResponse: AUTH_OFF;
-    delete_idp_connector(DeleteIdpConnectorRequest) -> DeleteIdpConnectorResponse: AUTH_OFF;
-    create_oidc_client(CreateOidcClientRequest) -> CreateOidcClientResponse: AUTH_OFF;
-    update_oidc_client(UpdateOidcClientRequest) -> UpdateOidcClientResponse: AUTH_OFF;
-    get_oidc_client(GetOidcClientRequest) -> GetOidcClientResponse: AUTH_OFF;
-    list_oidc_clients(ListOidcClientsRequest) -> ListOidcClientsResponse: AUTH_OFF;
-    delete_oidc_client(DeleteOidcClientRequest) -> DeleteOidcClientResponse: AUTH_OFF;
-    delete_all(DeleteAllRequest) -> DeleteAllResponse: AUTH_OFF;
+    set_identity_server_config(SetIdentityServerConfigRequest) -> SetIdentityServerConfigResponse: NOT_BUILT;
+    get_identity_server_config(GetIdentityServerConfigRequest) -> GetIdentityServerConfigResponse: NOT_BUILT;
+    create_idp_connector(CreateIdpConnectorRequest) -> CreateIdpConnectorResponse: NOT_BUILT;
+    update_idp_connector(UpdateIdpConnectorRequest) -> UpdateIdpConnectorResponse: NOT_BUILT;
+    list_idp_connectors(ListIdpConnectorsRequest) -> ListIdpConnectorsResponse: NOT_BUILT;
+    get_idp_connector(GetIdpConnectorRequest) -> GetIdpConnectorResponse: NOT_BUILT;
+    delete_idp_connector(DeleteIdpConnectorRequest) -> DeleteIdpConnectorResponse: NOT_BUILT;
+    create_oidc_client(CreateOidcClientRequest) -> CreateOidcClientResponse: NOT_BUILT;
+    update_oidc_client(UpdateOidcClientRequest) -> UpdateOidcClientResponse: NOT_BUILT;
+    get_oidc_client(GetOidcClientRequest) -> GetOidcClientResponse: NOT_BUILT;
+    list_oidc_clients(ListOidcClientsRequest) -> ListOidcClientsResponse: NOT_BUILT;
+    delete_oidc_client(DeleteOidcClientRequest) -> DeleteOidcClientResponse: NOT_BUILT;
+    delete_all(DeleteAllRequest) -> DeleteAllResponse: NOT_BUILT;
 }

@@ -3,7 +3,7 @@
 //! Texts marked [M] are found by clients through substring search and are Pachyderm's own, to the
 //! letter. No other text may contain one of them: a stray one makes a client believe that auth is
 //! off, or a whole member cluster lock its users out. So nothing that a caller chose is ever put
-//! into a text, except where the matched text itself carries it.
+//! into a text, except where the matched text itself carries it, and ids without spaces.
 
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{LicenseState, Rejection, RejectionKind};
@@ -116,7 +116,7 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Status {
         }
         RejectionKind::ClusterIdTaken => (Code::Unimplemented, ID_TAKEN.to_owned()),
         RejectionKind::ClusterUnknown => {
-            (Code::NotFound, "no cluster is registered under this id".to_owned())
+            (Code::NotFound, format!("no cluster is registered under {}", the_id(subject)))
         }
         RejectionKind::ClusterFieldsEmpty => (
             Code::InvalidArgument,
@@ -249,6 +249,15 @@ fn state_name(state: LicenseState) -> &'static str {
         LicenseState::Active => "ACTIVE",
         LicenseState::Expired => "EXPIRED",
         LicenseState::HeartbeatFailed => "HEARTBEAT_FAILED",
+    }
+}
+
+/// An id that a caller chose, unless it could hold one of the matched texts: all of them have spaces.
+fn the_id(id: &str) -> String {
+    if id.is_empty() || id.contains(char::is_whitespace) {
+        "this id".to_owned()
+    } else {
+        format!("the id {}", go_quoted(id))
     }
 }
 

@@ -72,11 +72,8 @@ pub(super) async fn listen(
 
 /// Opens the data folder, which nobody else may have open.
 pub(super) fn open_folder(config: &Config) -> Result<DataFolder, ServeError> {
-    fs::create_dir_all(&config.data).map_err(|source| ServeError::File {
-        setting: "data",
-        path: config.data.clone(),
-        source,
-    })?;
+    fs::create_dir_all(&config.data)
+        .map_err(|source| ServeError::Data { path: config.data.clone(), source })?;
     Ok(DataFolder::open(&config.data)?)
 }
 
@@ -117,13 +114,20 @@ pub(super) async fn start_group(
             election_ticks: config.timers.election_ticks,
             heartbeat_ticks: config.timers.heartbeat_ticks,
         },
-        snapshot: SnapshotPolicy {
-            every_entries: config.snapshots.entries,
-            every_bytes: config.snapshots.bytes,
-            ..SnapshotPolicy::default()
-        },
+        snapshot: snapshot_policy(config),
         seed: entropy::seed(&SystemEntropy),
         clock: Arc::new(|| SystemClock.now()),
     };
     Ok(Group::start(options).await?)
+}
+
+/// As configured; what stays behind a snapshot is never more than what makes one.
+fn snapshot_policy(config: &Config) -> SnapshotPolicy {
+    let usual = SnapshotPolicy::default();
+    SnapshotPolicy {
+        every_entries: config.snapshots.entries,
+        every_bytes: config.snapshots.bytes,
+        keep_entries: usual.keep_entries.min(config.snapshots.entries),
+        keep_bytes: usual.keep_bytes.min(config.snapshots.bytes),
+    }
 }

@@ -37,6 +37,14 @@ pub enum ServeError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The data folder is not there and cannot be made.
+    #[error("cannot make the data folder {}", path.display())]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// A key for activation codes.
     #[error("{} (license-public-key) is of no use", path.display())]
     Key {
@@ -85,7 +93,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ServeError::Telemetry(_) | ServeError::PartEnded(_) => 70,
-            ServeError::Listen { .. } | ServeError::Io(_) => 74,
+            ServeError::Listen { .. } | ServeError::Data { .. } | ServeError::Io(_) => 74,
             ServeError::File { .. }
             | ServeError::Key { .. }
             | ServeError::BuiltInKey(_)

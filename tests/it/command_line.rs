@@ -59,8 +59,8 @@ fn a_wrong_key_is_one_line_and_changes_nothing() {
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(
         ran.err.contains(
-            "rpc error: code = Unknown desc = error validating activation code: activation code \
-             is not base64 encoded"
+            "rpc error: code = InvalidArgument desc = error validating activation code: \
+             activation code is not base64 encoded"
         ),
         "{ran:?}"
     );

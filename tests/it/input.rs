@@ -107,7 +107,8 @@ async fn bytes_that_are_no_message_are_refused_by_every_method() {
         // Compressed by nothing that was agreed.
         &[1, 0, 0, 0, 2, 0x0a, 0x00],
     ];
-    for path in methods() {
+    // A request without fields ignores any field, so that one would be carried out.
+    for path in methods().into_iter().filter(|path| !path.ends_with("/DeleteAll")) {
         for body in bodies {
             if let Err(status) = raw(&client, path, body).await {
                 assert!(FATAL[..1].iter().all(|text| !status.message().contains(text)), "{path}");

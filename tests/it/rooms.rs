@@ -12,11 +12,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("address", &[]),
     ("clock", &[]),
     ("entropy", &[]),
-    ("telemetry", &["config"]),
+    ("telemetry", &[]),
     ("actors", &["activation", "clock", "entropy", "state"]),
     ("api", &["activation", "actors", "address", "clock", "dial", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),
-    ("config", &["activation", "actors", "api", "ops"]),
+    ("config", &["activation", "actors", "api", "ops", "telemetry"]),
     ("agent", &["activation", "address", "api", "clock", "dial", "entropy", "telemetry"]),
     (
         "serve",
