@@ -206,7 +206,8 @@ async fn answer_one(
     let (mut channel, _) = link::accept(stream, tls).await?;
     if link::receive(&mut channel).await?.kind != Kind::Question {
         // A member's hello: it will call again when this replica's group has begun too.
-        return Err(LinkError::OutOfPlace);
+        let refusal = hello::Refusal { reason: hello::Reason::NotBegun as i32 };
+        return link::say(&mut channel, Kind::Refusal, &refusal).await;
     }
     let answer: hello::Answer = answers.borrow().clone().into();
     link::say(&mut channel, Kind::Answer, &answer).await

@@ -157,6 +157,10 @@ impl Dialler {
             metrics::counter!("muster_peer_refusals_total", "side" => "dialler", "reason" => reason.word())
                 .increment(1);
         }
+        if matches!(error, LinkError::Refused(Reason::NotBegun)) {
+            tracing::debug!(peer = self.peer.name, "a peer's group has not begun yet");
+            return;
+        }
         let complaint = error.to_string();
         if complaint != *last {
             tracing::warn!(

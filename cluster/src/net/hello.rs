@@ -60,6 +60,7 @@ pub(crate) enum Reason {
     Certificate = 5,
     OldIncarnation = 6,
     BadHello = 7,
+    NotBegun = 8,
 }
 
 impl Reason {
@@ -74,6 +75,7 @@ impl Reason {
             Reason::Certificate => "certificate",
             Reason::OldIncarnation => "old_incarnation",
             Reason::BadHello => "bad_hello",
+            Reason::NotBegun => "not_begun",
         }
     }
 
@@ -90,6 +92,7 @@ impl Reason {
                 "a later start of the dialler was seen: a copy of its data folder is running"
             }
             Reason::BadHello => "the dialler's first frame was not understood",
+            Reason::NotBegun => "its group has not begun yet",
         }
     }
 }

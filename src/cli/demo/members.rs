@@ -14,6 +14,8 @@ use crate::cli::output::Failure;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How an id that is registered already is refused; clients know the text, not the code.
+const TAKEN: &str = "is not unique";
 
 /// The members and what was acknowledged to them.
 pub(super) struct Fleet {
@@ -58,7 +60,7 @@ impl Fleet {
                 match api.add_cluster(request.clone()).await {
                     Ok(_) => break,
                     // By an earlier run, or by a try whose answer was lost.
-                    Err(status) if status.code() == Code::AlreadyExists => break,
+                    Err(status) if status.message().contains(TAKEN) => break,
                     Err(status) if Instant::now() >= end || !is_transient(&status) => {
                         return Err(
                             Failure::new(format!("cannot register {id}")).cause(status.message())
