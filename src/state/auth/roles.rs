@@ -1,10 +1,8 @@
 //! The seventeen roles and what each of them permits.
 
-#![expect(clippy::enum_glob_use, reason = "a table of names is read without their prefix")]
-
 use std::fmt;
 
-use muster_proto::auth_v2::Permission::{self, *};
+use muster_proto::auth_v2::Permission as P;
 use muster_proto::auth_v2::ResourceType::{self, Cluster, Project, Repo};
 
 /// A named set of permissions. There are no others than those of [`ROLES`].
@@ -12,7 +10,7 @@ pub struct Role {
     /// As people type it; case matters.
     pub name: &'static str,
     includes: &'static [&'static Role],
-    adds: &'static [Permission],
+    adds: &'static [P],
     /// On which kinds of resources it may be bound.
     pub bindable: &'static [ResourceType],
     /// For which kinds of resources a principal is told that it has the role.
@@ -47,12 +45,12 @@ pub fn role(name: &str) -> Option<&'static Role> {
 
 impl Role {
     /// Whether it permits this.
-    pub fn permits(&self, permission: Permission) -> bool {
+    pub fn permits(&self, permission: P) -> bool {
         self.adds.contains(&permission) || self.includes.iter().any(|role| role.permits(permission))
     }
 
     /// All that it permits, in the order of the numbers.
-    pub fn permissions(&self) -> Vec<Permission> {
+    pub fn permissions(&self) -> Vec<P> {
         ALL.iter().copied().filter(|permission| self.permits(*permission)).collect()
     }
 }
@@ -82,7 +80,7 @@ pub(super) static CLUSTER_ADMIN: Role = Role {
 static DEBUGGER: Role = Role {
     name: "debugger",
     includes: &[],
-    adds: &[ClusterDebugDump, ClusterGetPachdLogs, ClusterGetLokiLogs],
+    adds: &[P::ClusterDebugDump, P::ClusterGetPachdLogs, P::ClusterGetLokiLogs],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -90,7 +88,7 @@ static DEBUGGER: Role = Role {
 static IDENTITY_ADMIN: Role = Role {
     name: "identityAdmin",
     includes: &[],
-    adds: &[ClusterIdentitySetConfig, ClusterIdentityGetConfig],
+    adds: &[P::ClusterIdentitySetConfig, P::ClusterIdentityGetConfig],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -99,11 +97,11 @@ static IDP_ADMIN: Role = Role {
     name: "idpAdmin",
     includes: &[],
     adds: &[
-        ClusterIdentityCreateIdp,
-        ClusterIdentityUpdateIdp,
-        ClusterIdentityListIdps,
-        ClusterIdentityGetIdp,
-        ClusterIdentityDeleteIdp,
+        P::ClusterIdentityCreateIdp,
+        P::ClusterIdentityUpdateIdp,
+        P::ClusterIdentityListIdps,
+        P::ClusterIdentityGetIdp,
+        P::ClusterIdentityDeleteIdp,
     ],
     bindable: &[Cluster],
     returned_for: &[Cluster],
@@ -113,12 +111,12 @@ static LICENSE_ADMIN: Role = Role {
     name: "licenseAdmin",
     includes: &[],
     adds: &[
-        ClusterLicenseActivate,
-        ClusterLicenseGetCode,
-        ClusterLicenseAddCluster,
-        ClusterLicenseUpdateCluster,
-        ClusterLicenseDeleteCluster,
-        ClusterLicenseListClusters,
+        P::ClusterLicenseActivate,
+        P::ClusterLicenseGetCode,
+        P::ClusterLicenseAddCluster,
+        P::ClusterLicenseUpdateCluster,
+        P::ClusterLicenseDeleteCluster,
+        P::ClusterLicenseListClusters,
     ],
     bindable: &[Cluster],
     returned_for: &[Cluster],
@@ -127,7 +125,7 @@ static LICENSE_ADMIN: Role = Role {
 static LOKI_LOG_READER: Role = Role {
     name: "lokiLogReader",
     includes: &[],
-    adds: &[ClusterGetLokiLogs],
+    adds: &[P::ClusterGetLokiLogs],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -136,11 +134,11 @@ static OIDC_APP_ADMIN: Role = Role {
     name: "oidcAppAdmin",
     includes: &[],
     adds: &[
-        ClusterIdentityDeleteOidcClient,
-        ClusterIdentityCreateOidcClient,
-        ClusterIdentityUpdateOidcClient,
-        ClusterIdentityListOidcClients,
-        ClusterIdentityGetOidcClient,
+        P::ClusterIdentityDeleteOidcClient,
+        P::ClusterIdentityCreateOidcClient,
+        P::ClusterIdentityUpdateOidcClient,
+        P::ClusterIdentityListOidcClients,
+        P::ClusterIdentityGetOidcClient,
     ],
     bindable: &[Cluster],
     returned_for: &[Cluster],
@@ -149,7 +147,7 @@ static OIDC_APP_ADMIN: Role = Role {
 static PACHD_LOG_READER: Role = Role {
     name: "pachdLogReader",
     includes: &[],
-    adds: &[ClusterGetPachdLogs],
+    adds: &[P::ClusterGetPachdLogs],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -157,7 +155,7 @@ static PACHD_LOG_READER: Role = Role {
 pub(super) static PROJECT_CREATOR: Role = Role {
     name: "projectCreator",
     includes: &[],
-    adds: &[ProjectCreate],
+    adds: &[P::ProjectCreate],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -165,7 +163,7 @@ pub(super) static PROJECT_CREATOR: Role = Role {
 static PROJECT_OWNER: Role = Role {
     name: "projectOwner",
     includes: &[&REPO_OWNER, &PROJECT_WRITER],
-    adds: &[ProjectDelete, ProjectModifyBindings, ProjectSetDefaults],
+    adds: &[P::ProjectDelete, P::ProjectModifyBindings, P::ProjectSetDefaults],
     bindable: &[Cluster, Project],
     returned_for: &[Project, Repo],
 };
@@ -173,7 +171,7 @@ static PROJECT_OWNER: Role = Role {
 static PROJECT_VIEWER: Role = Role {
     name: "projectViewer",
     includes: &[],
-    adds: &[ProjectListRepo],
+    adds: &[P::ProjectListRepo],
     bindable: &[Cluster, Project],
     returned_for: &[Project],
 };
@@ -181,7 +179,7 @@ static PROJECT_VIEWER: Role = Role {
 static PROJECT_WRITER: Role = Role {
     name: "projectWriter",
     includes: &[&PROJECT_VIEWER],
-    adds: &[ProjectCreateRepo],
+    adds: &[P::ProjectCreateRepo],
     bindable: &[Cluster, Project],
     returned_for: &[Project],
 };
@@ -189,7 +187,7 @@ static PROJECT_WRITER: Role = Role {
 static REPO_OWNER: Role = Role {
     name: "repoOwner",
     includes: &[&REPO_WRITER],
-    adds: &[RepoModifyBindings, RepoDelete],
+    adds: &[P::RepoModifyBindings, P::RepoDelete],
     bindable: &[Cluster, Project, Repo],
     returned_for: &[Repo],
 };
@@ -198,15 +196,15 @@ pub(super) static REPO_READER: Role = Role {
     name: "repoReader",
     includes: &[],
     adds: &[
-        RepoRead,
-        RepoInspectCommit,
-        RepoListCommit,
-        RepoListBranch,
-        RepoListFile,
-        RepoInspectFile,
-        RepoAddPipelineReader,
-        RepoRemovePipelineReader,
-        PipelineListJob,
+        P::RepoRead,
+        P::RepoInspectCommit,
+        P::RepoListCommit,
+        P::RepoListBranch,
+        P::RepoListFile,
+        P::RepoInspectFile,
+        P::RepoAddPipelineReader,
+        P::RepoRemovePipelineReader,
+        P::PipelineListJob,
     ],
     bindable: &[Cluster, Project, Repo],
     returned_for: &[Repo],
@@ -215,7 +213,13 @@ pub(super) static REPO_READER: Role = Role {
 static REPO_WRITER: Role = Role {
     name: "repoWriter",
     includes: &[&REPO_READER],
-    adds: &[RepoWrite, RepoDeleteCommit, RepoCreateBranch, RepoDeleteBranch, RepoAddPipelineWriter],
+    adds: &[
+        P::RepoWrite,
+        P::RepoDeleteCommit,
+        P::RepoCreateBranch,
+        P::RepoDeleteBranch,
+        P::RepoAddPipelineWriter,
+    ],
     bindable: &[Cluster, Project, Repo],
     returned_for: &[Repo],
 };
@@ -223,7 +227,7 @@ static REPO_WRITER: Role = Role {
 static ROBOT_USER: Role = Role {
     name: "robotUser",
     includes: &[],
-    adds: &[ClusterAuthGetRobotToken],
+    adds: &[P::ClusterAuthGetRobotToken],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
@@ -231,84 +235,84 @@ static ROBOT_USER: Role = Role {
 static SECRET_ADMIN: Role = Role {
     name: "secretAdmin",
     includes: &[],
-    adds: &[ClusterCreateSecret, ClusterListSecrets, SecretInspect, SecretDelete],
+    adds: &[P::ClusterCreateSecret, P::ClusterListSecrets, P::SecretInspect, P::SecretDelete],
     bindable: &[Cluster],
     returned_for: &[Cluster],
 };
 
 /// Every permission of Pachyderm 2.11, in the order of the numbers.
-pub static ALL: [Permission; 71] = [
-    ClusterModifyBindings,
-    ClusterGetBindings,
-    ClusterAuthActivate,
-    ClusterAuthDeactivate,
-    ClusterAuthGetConfig,
-    ClusterAuthSetConfig,
-    ClusterAuthModifyGroupMembers,
-    ClusterAuthGetGroups,
-    ClusterAuthGetGroupUsers,
-    ClusterAuthExtractTokens,
-    ClusterAuthRestoreToken,
-    ClusterEnterpriseActivate,
-    ClusterEnterpriseHeartbeat,
-    ClusterEnterpriseGetCode,
-    ClusterEnterpriseDeactivate,
-    ClusterIdentitySetConfig,
-    ClusterIdentityGetConfig,
-    ClusterIdentityCreateIdp,
-    ClusterIdentityUpdateIdp,
-    ClusterIdentityListIdps,
-    ClusterIdentityGetIdp,
-    ClusterIdentityDeleteIdp,
-    ClusterIdentityCreateOidcClient,
-    ClusterIdentityUpdateOidcClient,
-    ClusterIdentityListOidcClients,
-    ClusterIdentityGetOidcClient,
-    ClusterIdentityDeleteOidcClient,
-    ClusterDebugDump,
-    ClusterLicenseActivate,
-    ClusterLicenseGetCode,
-    ClusterLicenseAddCluster,
-    ClusterLicenseUpdateCluster,
-    ClusterLicenseDeleteCluster,
-    ClusterLicenseListClusters,
-    ClusterDeleteAll,
-    ClusterAuthGetRobotToken,
-    ClusterAuthDeleteExpiredTokens,
-    ClusterAuthGetPermissionsForPrincipal,
-    ClusterAuthRevokeUserTokens,
-    ClusterCreateSecret,
-    ClusterListSecrets,
-    SecretDelete,
-    SecretInspect,
-    ClusterAuthRotateRootToken,
-    ClusterGetPachdLogs,
-    ClusterEnterprisePause,
-    ClusterGetLokiLogs,
-    ClusterEditClusterMetadata,
-    RepoRead,
-    RepoWrite,
-    RepoModifyBindings,
-    RepoDelete,
-    RepoInspectCommit,
-    RepoListCommit,
-    RepoDeleteCommit,
-    RepoCreateBranch,
-    RepoListBranch,
-    RepoDeleteBranch,
-    RepoInspectFile,
-    RepoListFile,
-    RepoAddPipelineReader,
-    RepoRemovePipelineReader,
-    RepoAddPipelineWriter,
-    PipelineListJob,
-    ClusterSetDefaults,
-    ProjectSetDefaults,
-    ProjectCreate,
-    ProjectDelete,
-    ProjectListRepo,
-    ProjectCreateRepo,
-    ProjectModifyBindings,
+pub static ALL: [P; 71] = [
+    P::ClusterModifyBindings,
+    P::ClusterGetBindings,
+    P::ClusterAuthActivate,
+    P::ClusterAuthDeactivate,
+    P::ClusterAuthGetConfig,
+    P::ClusterAuthSetConfig,
+    P::ClusterAuthModifyGroupMembers,
+    P::ClusterAuthGetGroups,
+    P::ClusterAuthGetGroupUsers,
+    P::ClusterAuthExtractTokens,
+    P::ClusterAuthRestoreToken,
+    P::ClusterEnterpriseActivate,
+    P::ClusterEnterpriseHeartbeat,
+    P::ClusterEnterpriseGetCode,
+    P::ClusterEnterpriseDeactivate,
+    P::ClusterIdentitySetConfig,
+    P::ClusterIdentityGetConfig,
+    P::ClusterIdentityCreateIdp,
+    P::ClusterIdentityUpdateIdp,
+    P::ClusterIdentityListIdps,
+    P::ClusterIdentityGetIdp,
+    P::ClusterIdentityDeleteIdp,
+    P::ClusterIdentityCreateOidcClient,
+    P::ClusterIdentityUpdateOidcClient,
+    P::ClusterIdentityListOidcClients,
+    P::ClusterIdentityGetOidcClient,
+    P::ClusterIdentityDeleteOidcClient,
+    P::ClusterDebugDump,
+    P::ClusterLicenseActivate,
+    P::ClusterLicenseGetCode,
+    P::ClusterLicenseAddCluster,
+    P::ClusterLicenseUpdateCluster,
+    P::ClusterLicenseDeleteCluster,
+    P::ClusterLicenseListClusters,
+    P::ClusterDeleteAll,
+    P::ClusterAuthGetRobotToken,
+    P::ClusterAuthDeleteExpiredTokens,
+    P::ClusterAuthGetPermissionsForPrincipal,
+    P::ClusterAuthRevokeUserTokens,
+    P::ClusterCreateSecret,
+    P::ClusterListSecrets,
+    P::SecretDelete,
+    P::SecretInspect,
+    P::ClusterAuthRotateRootToken,
+    P::ClusterGetPachdLogs,
+    P::ClusterEnterprisePause,
+    P::ClusterGetLokiLogs,
+    P::ClusterEditClusterMetadata,
+    P::RepoRead,
+    P::RepoWrite,
+    P::RepoModifyBindings,
+    P::RepoDelete,
+    P::RepoInspectCommit,
+    P::RepoListCommit,
+    P::RepoDeleteCommit,
+    P::RepoCreateBranch,
+    P::RepoListBranch,
+    P::RepoDeleteBranch,
+    P::RepoInspectFile,
+    P::RepoListFile,
+    P::RepoAddPipelineReader,
+    P::RepoRemovePipelineReader,
+    P::RepoAddPipelineWriter,
+    P::PipelineListJob,
+    P::ClusterSetDefaults,
+    P::ProjectSetDefaults,
+    P::ProjectCreate,
+    P::ProjectDelete,
+    P::ProjectListRepo,
+    P::ProjectCreateRepo,
+    P::ProjectModifyBindings,
 ];
 
 #[cfg(test)]
