@@ -1,5 +1,6 @@
 //! Reads from a request's metadata who asks, under which name, and until when an answer is awaited.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_proto::muster::log::v1::{Anonymous, Caller, caller::Who};
@@ -9,7 +10,8 @@ use tonic::{Request, Status};
 
 use super::lanes::{Entered, Lane};
 use crate::actors::Call;
-use crate::state::{limits, secret};
+use crate::clock::Clock;
+use crate::state::{LogTime, limits, secret};
 
 /// The metadata key of a token.
 const TOKEN: &str = "authn-token";
@@ -23,6 +25,7 @@ const TIMEOUT: &str = "grpc-timeout";
 pub(super) struct Desk {
     pub(super) lane: Lane,
     pub(super) patience: Patience,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Desk {
@@ -33,6 +36,11 @@ impl Desk {
     pub(super) fn open<T>(&self, request: &Request<T>) -> Result<(Entered, Call), Status> {
         let place = self.lane.enter()?;
         Ok((place, self.patience.call(request.metadata())?))
+    }
+
+    /// The time of day at which a read is judged.
+    pub(super) fn now(&self) -> LogTime {
+        LogTime(self.clock.now().0)
     }
 }
 

@@ -29,7 +29,8 @@ impl fleet_server::Fleet for FleetService {
         let view =
             self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
-        view.require(Some(&call.caller), need).map_err(|no| status::of_rejection(&no))?;
+        let now = self.desk.now();
+        view.require(Some(&call.caller), need, now).map_err(|no| status::of_rejection(&no))?;
         Ok(Response::new(page(&view, &request.into_inner())))
     }
 }

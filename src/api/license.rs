@@ -44,7 +44,8 @@ impl LicenseService {
     async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
         let view =
             self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
-        view.require(Some(&call.caller), need).map_err(|no| status::of_rejection(&no))?;
+        let now = LogTime(self.clock.now().0);
+        view.require(Some(&call.caller), need, now).map_err(|no| status::of_rejection(&no))?;
         Ok(view)
     }
 }

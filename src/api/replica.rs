@@ -26,7 +26,7 @@ impl ReplicaService {
     /// Judged by the state of this replica alone: an operator must get in when nothing else works.
     fn require(&self, call: &Call, permission: Permission) -> Result<(), Status> {
         let need = Need::PermissionIfOn(permission);
-        let judged = self.reader.local().require(Some(&call.caller), need);
+        let judged = self.reader.local().require(Some(&call.caller), need, self.desk.now());
         judged.map_err(|no| status::of_rejection(&no))
     }
 }

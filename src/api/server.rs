@@ -121,7 +121,7 @@ pub async fn serve(
 
 fn routes(api: &Api, options: &ApiOptions) -> Routes {
     let patience = Patience(options.request_timeout);
-    let desk = |lane: Lane| Desk { lane, patience };
+    let desk = |lane: Lane| Desk { lane, patience, clock: Arc::clone(&api.clock) };
     let requests = desk(options.lanes.requests());
     let operators = desk(options.lanes.operators());
     let license = LicenseService {

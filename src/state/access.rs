@@ -4,6 +4,7 @@ use muster_proto::auth_v2::Permission;
 use muster_proto::muster::log::v1::{Caller, Rejection, command::Kind};
 
 use crate::state::State;
+use crate::state::time::LogTime;
 
 /// What a command or a read asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,18 @@ pub fn need(kind: &Kind) -> Need {
 }
 
 impl State {
-    /// As [`State::admit`] at the last command's time, for who only wants the no.
+    /// As [`State::admit`] for who only wants the no. Reads give the time of day: the log may have
+    /// stood still since a token expired.
     ///
     /// # Errors
     ///
     /// A rejection that names what is missing.
-    pub fn require(&self, caller: Option<&Caller>, need: Need) -> Result<(), Rejection> {
-        self.admit(caller, need, self.time).map(|_| ())
+    pub fn require(
+        &self,
+        caller: Option<&Caller>,
+        need: Need,
+        now: LogTime,
+    ) -> Result<(), Rejection> {
+        self.admit(caller, need, now).map(|_| ())
     }
 }
