@@ -277,10 +277,14 @@ impl Core {
         self.config.voters == [self.config.me]
     }
 
-    /// The only voter wins in the same call, which raft survives only when all is on the disk; and a
-    /// state that is still being installed cannot lead.
+    /// The only voter wins in the same call, which raft survives only when all is on the disk; a
+    /// state that is still being installed cannot lead; and before it campaigns raft reads every
+    /// entry that it does not count as applied, among them those that a snapshot just stood in for,
+    /// until the log on the disk begins behind that snapshot too.
     fn may_not_campaign(&self) -> bool {
-        self.snapshots.installing() || (self.is_only_voter() && !self.writes.is_empty())
+        self.snapshots.installing()
+            || self.node.raft.raft_log.applied() + 1 < self.node.store().first()
+            || (self.is_only_voter() && !self.writes.is_empty())
     }
 
     fn received(
