@@ -15,8 +15,8 @@ use super::record::{Record, RecordError, RecordFile, Tie};
 use crate::clock::{self, Clock};
 use crate::dial::Roots;
 
-/// How long a person who ties a member waits for a license server that does not answer.
-const TIE_DIAL_LIMIT: Duration = Duration::from_secs(10);
+/// How long somebody waits at the other end for a license server that does not answer.
+const ASKED_DIAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the license server says, word for word, when a member must switch itself off.
 const NOT_VALID: &str = "cluster ID or secret is not valid";
@@ -82,7 +82,7 @@ impl Member {
 
     /// Ties the member to a license server that has answered its heartbeat; else nothing changes.
     pub(super) async fn tie(&self, tie: Tie) -> Result<(), Status> {
-        let license = self.ask(&tie, TIE_DIAL_LIMIT).await?;
+        let license = self.ask(&tie, ASKED_DIAL_LIMIT).await?;
         let now = self.clock.now().0;
         info!(id = %tie.id, license_server = %tie.license_server, "tied to a license server");
         self.change(move |record| {
@@ -107,10 +107,20 @@ impl Member {
         Ok(())
     }
 
-    /// Sends one heartbeat and does what its answer says.
+    /// Sends one heartbeat because somebody asked for it.
+    pub(super) async fn beat_now(&self) -> Result<Beat, Status> {
+        self.beat_within(ASKED_DIAL_LIMIT).await
+    }
+
+    /// Sends one heartbeat because it is due.
     pub(super) async fn beat(&self) -> Result<Beat, Status> {
+        self.beat_within(DIAL_LIMIT).await
+    }
+
+    /// Sends one heartbeat and does what its answer says.
+    async fn beat_within(&self, dial_limit: Duration) -> Result<Beat, Status> {
         let Some(tie) = self.record.load().tie.clone() else { return Ok(Beat::Untied) };
-        let answer = self.ask(&tie, DIAL_LIMIT).await;
+        let answer = self.ask(&tie, dial_limit).await;
         let now = self.clock.now().0;
         // What an old tie's server says means nothing to a member that was tied anew meanwhile.
         let is_current = move |record: &Record| record.tie.as_ref() == Some(&tie);

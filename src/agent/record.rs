@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use muster_proto::enterprise_v2::{LicenseRecord, State};
 use prost_types::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The only format there is.
 const FORMAT: u32 = 1;
@@ -51,8 +52,8 @@ impl License {
 
 /// All that a member knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    format: u32,
     /// Names this member in `InspectCluster` for as long as the file lives.
     pub(super) cluster_id: String,
     /// As `cluster_id`, for members that were given no deployment id.
@@ -68,7 +69,6 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(cluster_id: String, deployment_id: String) -> Self {
         Record {
-            format: FORMAT,
             cluster_id,
             deployment_id,
             tie: None,
@@ -137,6 +137,35 @@ pub enum RecordError {
     },
 }
 
+/// A record as it lies on the disk, where a bit may turn over.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    format: u32,
+    /// Hexadecimal, over the record in compact JSON.
+    sha256: String,
+    record: Record,
+}
+
+impl Sealed {
+    fn new(record: &Record) -> io::Result<Self> {
+        let sha256 = hex::encode(Sha256::digest(serde_json::to_vec(record)?));
+        Ok(Sealed { format: FORMAT, sha256, record: record.clone() })
+    }
+
+    /// The record, if it is the one that was written.
+    fn open(self) -> Result<Record, String> {
+        if self.format != FORMAT {
+            return Err(format!("format {} is not known", self.format));
+        }
+        let again = Sealed::new(&self.record).map_err(|error| error.to_string())?;
+        if again.sha256 != self.sha256 {
+            return Err("its digest is another one's".to_owned());
+        }
+        Ok(self.record)
+    }
+}
+
 /// The file of a record.
 #[derive(Clone, Debug)]
 pub(super) struct RecordFile {
@@ -158,12 +187,9 @@ impl RecordFile {
             }
         };
         let damaged = |reason: String| RecordError::Damaged { path: self.path.clone(), reason };
-        let record: Record =
+        let sealed: Sealed =
             serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if record.format != FORMAT {
-            return Err(damaged(format!("format {} is not known", record.format)));
-        }
-        Ok(Some(record))
+        sealed.open().map(Some).map_err(damaged)
     }
 
     /// Puts `record` in the place of what is there. When this returns it will survive a crash.
@@ -181,7 +207,7 @@ impl RecordFile {
         fs::create_dir_all(folder)?;
         // Readable by its owner alone, which is what the file of a secret must be.
         let mut file = tempfile::Builder::new().prefix(".muster-agent-").tempfile_in(folder)?;
-        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&Sealed::new(record)?)?)?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
@@ -255,8 +281,28 @@ mod tests {
         let file = RecordFile::new(path.clone());
         fs::write(&path, "{\"format\": 1").unwrap();
         assert!(matches!(file.read(), Err(RecordError::Damaged { .. })));
-        let newer = serde_json::to_string(&Record { format: 2, ..record() }).unwrap();
-        fs::write(&path, newer).unwrap();
+        let newer = Sealed { format: 2, ..Sealed::new(&record()).unwrap() };
+        fs::write(&path, serde_json::to_string(&newer).unwrap()).unwrap();
         assert!(matches!(file.read(), Err(RecordError::Damaged { .. })));
+    }
+
+    #[test]
+    fn no_bit_turns_over_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.json");
+        let file = RecordFile::new(path.clone());
+        let mut kept = record();
+        kept.beaten(Some(license(at(100, 5))), 7);
+        file.write(&kept).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            fs::write(&path, flipped).unwrap();
+            // White space may turn into other white space.
+            if let Ok(read) = file.read() {
+                assert_eq!(read.as_ref(), Some(&kept), "bit {at}");
+            }
+        }
     }
 }
