@@ -11,6 +11,7 @@
 mod admin;
 mod command_line;
 mod connections;
+mod contexts;
 mod encryption;
 mod enterprise;
 mod folder;
