@@ -55,8 +55,10 @@ pub enum TelemetryError {
 
 /// Sends the events of this process to stderr. Once per process.
 pub fn start_log(options: &LogOptions) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&options.level)
-        .map_err(|error| TelemetryError::Log(error.to_string()))?;
+    // The HTTP server tells of every thread of its own, which is nobody's news.
+    let level = format!("actix_server=warn,{}", options.level);
+    let filter =
+        EnvFilter::try_new(level).map_err(|error| TelemetryError::Log(error.to_string()))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match options.format {
         LogFormat::Text => log.with_ansi(false).try_init(),

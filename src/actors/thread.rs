@@ -78,3 +78,29 @@ impl Drop for ActorThread {
         self.system.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::Actor as _;
+
+    use super::*;
+
+    struct Fickle(Option<Alarm>);
+
+    impl actix::Actor for Fickle {
+        type Context = actix::Context<Fickle>;
+
+        fn started(&mut self, context: &mut Self::Context) {
+            use actix::ActorContext as _;
+            self.0 = self.0.take();
+            context.stop();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_actor_that_ends_unasked_is_told_of_by_its_name() {
+        let start = |alarms: &Alarms| drop(Fickle(Some(alarms.of("fickle"))).start());
+        let (mut thread, ()) = ActorThread::start(start).await.unwrap();
+        assert_eq!(thread.ended().await, "fickle");
+    }
+}

@@ -53,6 +53,7 @@ impl<M: StateMachine> Applier<M> {
                     ApplyJob::Apply(entries) => self.apply(&entries, &mut answers)?,
                     ApplyJob::Install(meta) => {
                         self.install(meta.index, &mut answers)?;
+                        tracing::info!(index = meta.index, "a snapshot of the leader is installed");
                     }
                     ApplyJob::Picture { conf, ticket } => {
                         let picture = self.state.picture();
