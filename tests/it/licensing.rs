@@ -49,7 +49,8 @@ fn a_code_can_be_looked_into() {
     let issue =
         ["license", "issue", "--key", "authority.key", "--expires", FAR, "--max-clusters", "7"];
     let code = cli.ok(&issue);
-    let shown = cli.ok_with(&["license", "inspect"], &code);
+    let inspect = ["license", "inspect", "--license-public-key", "authority.pub"];
+    let shown = cli.ok_with(&inspect, &code);
     assert!(shown.contains("2099-01-31"), "{shown}");
     assert!(shown.contains('7'), "{shown}");
 }
@@ -57,8 +58,12 @@ fn a_code_can_be_looked_into() {
 #[test]
 fn what_others_signed_by_the_format_is_understood() {
     let cli = Cli::new();
-    let shown = cli.ok_with(&["license", "inspect"], &format!("{}\n", Authority::get().code(FAR)));
+    std::fs::write(cli.home().join("tests.pub"), Authority::get().public_key()).unwrap();
+    let inspect = ["license", "inspect", "--license-public-key", "tests.pub"];
+    let shown = cli.ok_with(&inspect, &Authority::get().code(FAR));
     assert!(shown.contains("2099-01-31"), "{shown}");
+    let ran = cli.run_with(&["license", "inspect"], &Authority::stranger().code(FAR));
+    assert_eq!(ran.code, 1, "a code that nobody would take is told so: {ran:?}");
 }
 
 #[cfg(unix)]
