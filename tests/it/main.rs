@@ -18,6 +18,7 @@ mod folder;
 mod input;
 mod license;
 mod licensing;
+mod member;
 mod ops;
 mod parsers;
 mod rooms;
