@@ -17,9 +17,10 @@ use crate::support::wait;
 
 /// An agent on the loopback that beats often.
 struct Agent {
+    // First, so that the process is gone and its log told before the folder goes.
+    process: Option<Process>,
     folder: TempDir,
     port: u16,
-    process: Option<Process>,
 }
 
 impl Agent {

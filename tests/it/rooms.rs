@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// Each room of `src/` with the rooms it may name through `crate::`.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("address", &[]),
     ("dial", &["address"]),
     ("state", &[]),
     ("activation", &[]),
@@ -16,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("actors", &["activation", "clock", "entropy", "state"]),
     ("api", &["activation", "actors", "address", "clock", "dial", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),
-    ("config", &["activation", "actors", "api", "ops", "telemetry"]),
+    ("config", &["telemetry"]),
     ("agent", &["activation", "address", "api", "clock", "dial", "entropy", "telemetry"]),
     (
         "serve",

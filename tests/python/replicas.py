@@ -104,6 +104,7 @@ class Group:
             *("--initial-cluster", members),
             *("--bootstrap-token-file", str(self.folder / "token")),
             *("--license-public-key", str(self.folder / "authority.pub")),
+            *("--deployment-id", "three-replicas"),
         ]
         with open(self.folder / f"log-{at}", "ab") as log:
             self.processes[at] = subprocess.Popen(

@@ -9,6 +9,10 @@ import grpc
 
 from replicas import Group, until
 
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 SELF = "grpc://localhost:1653"
 MEMBER = "grpc://member:30650"
 
@@ -42,7 +46,7 @@ class Walk:
             except ConnectionError:
                 return None
             except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if error.code() != UNAVAILABLE:
                     raise
                 return None
 
@@ -63,13 +67,14 @@ def refused(call, code, text):
 def walk(group, es):
     walk = Walk(group, es)
     code = group.license()
-    unknown, unimplemented = grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED
 
     assert walk.next().license_state() == "NONE"
     invalid = "error validating activation code: activation code is not base64 encoded"
-    refused(lambda: walk.next().activate("not a code"), unknown, invalid)
+    refused(lambda: walk.next().activate("not a code"), INVALID_ARGUMENT, invalid)
     refused(
-        lambda: walk.next().add_cluster("early", MEMBER), unknown, "enterprise license is not valid"
+        lambda: walk.next().add_cluster("early", MEMBER),
+        FAILED_PRECONDITION,
+        "enterprise license is not valid - NONE",
     )
     assert walk.next().activate(code) > 4_000_000_000
     assert walk.next().license_state() == "ACTIVE"
@@ -87,11 +92,11 @@ def walk(group, es):
     secret = walk.next().add_cluster("pach-1", MEMBER, user_address=MEMBER)
     assert walk.next().beat("pach-1", secret, "2.11.6") == code
     refused(
-        lambda: walk.next().add_cluster("pach-1", MEMBER), unimplemented, "cluster ID is not unique"
+        lambda: walk.next().add_cluster("pach-1", MEMBER), UNIMPLEMENTED, "cluster ID is not unique"
     )
     refused(
         lambda: walk.next().beat("pach-1", "wrong", "2.11.6"),
-        unimplemented,
+        UNIMPLEMENTED,
         "cluster ID or secret is not valid",
     )
 
@@ -109,15 +114,14 @@ def walk(group, es):
     assert back.clusters()["pach-1"] == "grpc://moved:30650"
     assert back.version_of("pach-1") == "2.11.7"
     assert walk.next().user_clusters() == ["pach-1"]
-    ids = {walk.next().deployment_id() for _ in range(3)}
-    assert len(ids) == 1 and "" not in ids, ids
+    assert {walk.next().deployment_id() for _ in range(3)} == {"three-replicas"}
     assert {walk.next().server_version() for _ in range(3)} == {"2.11.6"}
     assert all(walk.next().healthy() for _ in range(3))
 
     walk.next().delete("pach-1")
     refused(
         lambda: walk.next().beat("pach-1", secret, "2.11.6"),
-        unimplemented,
+        UNIMPLEMENTED,
         "cluster ID or secret is not valid",
     )
     walk.next().leave()

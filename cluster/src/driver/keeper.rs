@@ -172,7 +172,10 @@ impl<M: StateMachine> Keeper<M> {
         let ours = |(peer, name, _): &mut (ReplicaId, u64, _)| *peer == from && *name == transfer;
         let Some((_, _, mut receiver)) = self.incoming.take_if(ours) else { return Ok(()) };
         let stored = match receiver.push(data) {
-            Ok(()) if last => receiver.finish().map(|meta| self.newest = Some(meta)),
+            Ok(()) if last => receiver.finish().map(|meta| {
+                tracing::info!(peer = %from, index = meta.index, "received a snapshot");
+                self.newest = Some(meta);
+            }),
             Ok(()) => {
                 self.incoming = Some((from, transfer, receiver));
                 self.shared.inbox.push(Input::ChunkStored { from, transfer });

@@ -28,9 +28,10 @@ pub(crate) struct Setup {
 }
 
 pub(crate) struct Replicas {
+    // First, so that the processes are gone and their logs told before the folder goes.
+    members: Vec<Replica>,
     folder: TempDir,
     setup: Setup,
-    members: Vec<Replica>,
 }
 
 pub(crate) struct Replica {
