@@ -87,7 +87,7 @@ impl Demo {
         fleet.beat(INTERVAL);
         self.welcome(folder, &replicas, &until)?;
         let ended = tokio::select! {
-            () = sleep_while_running(&mut replicas) => replicas.check_running(),
+            failed = tend(&mut replicas) => Err(failed),
             _ = interrupted() => Ok(()),
         };
         fleet.stop().await;
@@ -126,7 +126,7 @@ impl Demo {
              \n  muster replica list\
              \n  muster fleet list\
              \n  muster license get-state\n\
-             \nData and logs are in {folder}{kept}. Kill replicas as you like; Ctrl-C ends it all.\n",
+             \nData and logs are in {folder}{kept}. Kill replicas as you like (they start again); Ctrl-C ends it all.\n",
             members = self.members,
             interval = INTERVAL.as_secs(),
             apis = apis.map(replica).collect::<String>(),
@@ -196,8 +196,12 @@ async fn activate(
     Ok(())
 }
 
-async fn sleep_while_running(replicas: &mut Replicas) {
-    while replicas.check_running().is_ok() {
+/// Starts replicas again that somebody kills; returns when one gives up by itself.
+async fn tend(replicas: &mut Replicas) -> Failure {
+    loop {
+        if let Err(failure) = replicas.revive() {
+            return failure;
+        }
         sleep(RETRY_PAUSE).await;
     }
 }

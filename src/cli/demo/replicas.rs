@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::cli::output::Failure;
+use crate::cli::output::{self, Failure};
 
 const NAMES: [&str; 3] = ["muster-0", "muster-1", "muster-2"];
 /// How far apart the ports of two replicas are.
@@ -215,6 +216,22 @@ impl Replicas {
             // One that cannot be killed has ended.
             let _ = self.kill(at).await;
         }
+    }
+
+    /// Starts those again that a signal ended; fails if one ended by itself.
+    pub(super) fn revive(&mut self) -> Result<(), Failure> {
+        for at in 0..self.replicas.len() {
+            let Some(replica) = self.replicas.get_mut(at) else { continue };
+            let ended = replica.process.as_mut().and_then(|process| process.try_wait().ok()?);
+            if let Some(signal) = ended.and_then(|status| status.signal()) {
+                output::note(&format!(
+                    "{} was killed by signal {signal}, starting it again",
+                    replica.name
+                ));
+                self.launch(at)?;
+            }
+        }
+        self.check_running()
     }
 
     /// Fails if a replica ended by itself.
