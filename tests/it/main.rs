@@ -12,6 +12,7 @@ mod admin;
 mod command_line;
 mod connections;
 mod contexts;
+mod demo;
 mod encryption;
 mod enterprise;
 mod folder;
