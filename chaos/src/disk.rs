@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use muster_cluster::log::{FileLog, LogDisk, LogError};
 
 use crate::chance::Chance;
 
@@ -36,6 +36,11 @@ struct Platter {
 impl Disk {
     fn lock(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the log that this disk holds. Its extents are so small that it often moves to another.
+    pub(crate) fn open_log(&self) -> Result<FileLog, LogError> {
+        FileLog::with_disk(self.clone(), 16 * 1024, 1)
     }
 
     /// Lets the power fail at the sync after `syncs` more of them.
@@ -119,10 +124,10 @@ impl Platter {
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check()?;
         let (start, end) = range(offset, data.len())?;
-        if end > self.bytes.len() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "write past the end"));
-        }
         self.remember(start, end);
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
         if let Some(place) = self.bytes.get_mut(start..end) {
             place.copy_from_slice(data);
         }
@@ -135,16 +140,6 @@ impl Platter {
         let bytes = self.bytes.get(start..end);
         let bytes = bytes.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "short"))?;
         out.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.check()?;
-        let (_, len) = range(0, usize::try_from(len).map_err(io::Error::other)?)?;
-        if len < self.bytes.len() {
-            self.remember(len, self.bytes.len());
-        }
-        self.bytes.resize(len, 0);
         Ok(())
     }
 
@@ -168,27 +163,23 @@ fn range(offset: u64, len: usize) -> io::Result<(usize, usize)> {
     Ok((start, end))
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, io::Error> {
+impl LogDisk for Disk {
+    fn size(&self) -> io::Result<u64> {
         let platter = self.lock();
         platter.check()?;
         Ok(platter.bytes.len() as u64)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.lock().read(offset, out)
     }
 
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.lock().set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.lock().sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.lock().write(offset, data)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.lock().sync()
     }
 }
 
@@ -198,20 +189,19 @@ mod tests {
 
     fn byte(disk: &Disk, offset: u64) -> u8 {
         let mut out = [0];
-        disk.read(offset, &mut out).unwrap();
+        disk.read_at(offset, &mut out).unwrap();
         out[0]
     }
 
     #[test]
     fn synced_bytes_outlive_any_power_cut() {
         for seed in 0..50 {
-            let disk = Disk::default();
-            disk.set_len(2048).unwrap();
-            disk.write(0, &[1; 2048]).unwrap();
-            disk.sync_data().unwrap();
-            disk.write(512, &[2; 512]).unwrap();
+            let mut disk = Disk::default();
+            disk.write_at(0, &[1; 2048]).unwrap();
+            disk.sync().unwrap();
+            disk.write_at(512, &[2; 512]).unwrap();
             disk.cut_power();
-            assert!(disk.sync_data().is_err());
+            assert!(disk.sync().is_err());
             disk.restore_power(&mut Chance::stream(seed, "disk"));
             assert_eq!((byte(&disk, 0), byte(&disk, 1024)), (1, 1));
             assert!([1, 2].contains(&byte(&disk, 512)));
@@ -222,10 +212,10 @@ mod tests {
     fn unsynced_sectors_are_lost_one_by_one() {
         let mut outcomes = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let disk = Disk::default();
-            disk.set_len(1024).unwrap();
-            disk.sync_data().unwrap();
-            disk.write(0, &[1; 1024]).unwrap();
+            let mut disk = Disk::default();
+            disk.write_at(0, &[0; 1024]).unwrap();
+            disk.sync().unwrap();
+            disk.write_at(0, &[1; 1024]).unwrap();
             disk.cut_power();
             disk.restore_power(&mut Chance::stream(seed, "disk"));
             outcomes.insert((byte(&disk, 0), byte(&disk, 512)));
@@ -235,10 +225,10 @@ mod tests {
 
     #[test]
     fn a_blown_fuse_fails_the_sync_itself() {
-        let disk = Disk::default();
+        let mut disk = Disk::default();
         disk.fail_after(1);
-        disk.sync_data().unwrap();
-        assert!(disk.sync_data().is_err());
-        assert!(disk.len().is_err());
+        disk.sync().unwrap();
+        assert!(disk.sync().is_err());
+        assert!(disk.size().is_err());
     }
 }

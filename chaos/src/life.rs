@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use muster_cluster::core::{Core, CoreConfig, Leadership, SnapshotPolicy, reconcile};
-use muster_cluster::log::{LoadedLog, LogStore, RedbLog};
+use muster_cluster::log::{FileLog, LoadedLog, LogStore};
 use muster_cluster::sessions::Replicated;
 use muster_cluster::snapshot::SnapshotStore;
 use muster_cluster::types::{GroupId, Timestamp};
@@ -61,7 +61,9 @@ impl World {
             heartbeat_ticks: 2,
             snapshot: policy,
         };
-        let opened = RedbLog::with_backend(replica.disk.clone())
+        let opened = replica
+            .disk
+            .open_log()
             .and_then(|mut store| store.load().map(|loaded| (store, loaded)));
         let (store, loaded) = match opened {
             Ok(opened) => opened,
@@ -133,7 +135,7 @@ impl World {
         replica.backlog.clear();
         let under_way = replica.process.as_ref().is_some_and(|process| process.writing > 0);
         if under_way && chance.permille(800) {
-            replica.disk.fail_after(chance.below(3));
+            replica.disk.fail_after(chance.below(2));
             // It fails or it does not: the model allows for both.
             let _ = try_write(replica);
         }
@@ -151,7 +153,7 @@ impl World {
         let Some(replica) = self.replicas.get(place) else { return Ok(()) };
         let copy = replica.disk.as_after_power_cut(chance);
         self.tally.autopsies += 1;
-        let loaded = RedbLog::with_backend(copy).and_then(|mut store| store.load());
+        let loaded = copy.open_log().and_then(|mut store| store.load());
         match loaded {
             Ok(loaded) => durability::recovers(place, &replica.shadow, &Model::of(&loaded)),
             Err(error) => require(false, "DUR-2", || format!("replica {place}: {error}")),
@@ -164,7 +166,7 @@ fn begin(
     replica: &mut Replica,
     config: CoreConfig,
     loaded: LoadedLog,
-    mut store: RedbLog,
+    mut store: FileLog,
 ) -> Result<Process, String> {
     let latest = replica.snapshots.latest().map_err(|error| error.to_string())?;
     let machine = match &latest {

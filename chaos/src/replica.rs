@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_cluster::core::{Core, Input, Leadership, Proposal};
-use muster_cluster::log::{LogBatch, LogEntry, LogMark, RedbLog};
+use muster_cluster::log::{FileLog, LogBatch, LogEntry, LogMark};
 use muster_cluster::sessions::{Envelope, Replicated};
 use muster_cluster::snapshot::{MemorySnapshots, SnapshotMeta, SnapshotReceiver};
 use muster_cluster::types::{ReplicaId, RequestId};
@@ -77,7 +77,7 @@ pub(crate) enum Applying {
 /// The volatile part of a replica: what production keeps in threads and memory.
 pub(crate) struct Process {
     pub(crate) core: Core,
-    pub(crate) store: RedbLog,
+    pub(crate) store: FileLog,
     pub(crate) machine: Replicated<Machine>,
     pub(crate) applied: u64,
     pub(crate) leadership: Leadership,

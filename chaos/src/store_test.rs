@@ -1,7 +1,7 @@
 //! The real store on the simulated disk, without any replica around it.
 
 use bytes::Bytes;
-use muster_cluster::log::{HardState, LogBatch, LogEntry, LogMark, LogStore, RedbLog};
+use muster_cluster::log::{HardState, LogBatch, LogEntry, LogMark, LogStore};
 
 use crate::chance::Chance;
 use crate::disk::Disk;
@@ -28,7 +28,7 @@ fn live(seed: u64) {
     let mut shadow = Shadow::default();
     let mut term = 0;
     for _ in 0..20 {
-        let mut store = RedbLog::with_backend(disk.clone()).unwrap();
+        let mut store = disk.open_log().unwrap();
         let found = Model::of(&store.load().unwrap());
         assert!(shadow.admits(&found), "seed {seed}");
         shadow.recovered(found.clone());
@@ -37,7 +37,7 @@ fn live(seed: u64) {
         for step in 0..=lives {
             term += 1;
             if step == lives {
-                disk.fail_after(chance.below(3));
+                disk.fail_after(chance.below(2));
             }
             if chance.permille(150) && memory.last_index() > memory.mark.index {
                 let index = chance.between(memory.mark.index + 1, memory.last_index());

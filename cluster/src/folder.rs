@@ -225,7 +225,7 @@ impl DataFolder {
 
     /// Where the log lives.
     pub fn log_path(&self) -> PathBuf {
-        self.path.join("log.redb")
+        self.path.join("log.wal")
     }
 
     /// Where the snapshots live.

@@ -64,8 +64,8 @@ const BANS: &[(&str, &[&str], &str)] = &[
         "the core is driven by inputs alone, so that a seed replays",
     ),
     ("cluster/src", &["muster_proto", "muster::"], "consensus knows bytes, never a license"),
-    ("src/api", &["muster_cluster", "redb::"], "the edge translates; the actors propose"),
-    ("src/cli", &["redb::", "raft::"], "the command line sees the program, not its storage"),
+    ("src/api", &["muster_cluster"], "the edge translates; the actors propose"),
+    ("src/cli", &["raft::"], "the command line sees the program, not its storage"),
     ("proto/src", &["muster_cluster", "muster::state"], "messages name nothing"),
 ];
 

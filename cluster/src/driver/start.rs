@@ -29,7 +29,7 @@ use crate::{
     core::{Core, CoreConfig, Leadership, reconcile},
     folder::DataFolder,
     group::{GroupEnd, GroupOptions, Inner, Published, StartError},
-    log::{LogStore, RedbLog},
+    log::{FileLog, LogStore},
     machine::StateMachine,
     net::{PeerOptions, Peers},
     sessions::Replicated,
@@ -108,7 +108,7 @@ pub(crate) async fn start<M: StateMachine>(
 }
 
 fn open<M: StateMachine>(data: DataFolder, config: CoreConfig) -> Result<Opened<M>, StartError> {
-    let mut log: Box<dyn LogStore> = Box::new(RedbLog::open(&data.log_path())?);
+    let mut log: Box<dyn LogStore> = Box::new(FileLog::open(&data.log_path())?);
     let store: Arc<dyn SnapshotStore> = Arc::new(FileSnapshots::open(&data.snapshots_path())?);
     let newest = store.latest()?;
     let (loaded, repair) = reconcile(log.load()?, newest.as_ref())?;

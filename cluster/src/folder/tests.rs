@@ -111,10 +111,10 @@ fn every_flipped_bit_is_found_and_nothing_is_written_over_it() {
 
 #[test]
 fn a_folder_that_lost_a_part_does_not_pass_for_a_fresh_one() {
-    for name in [IDENTITY, INCARNATION, "log.redb"] {
+    for name in [IDENTITY, INCARNATION, "log.wal"] {
         let root = tempfile::tempdir().unwrap();
         adopted(root.path());
-        fs::write(root.path().join("log.redb"), "entries").unwrap();
+        fs::write(root.path().join("log.wal"), "entries").unwrap();
         fs::remove_file(root.path().join(name)).unwrap();
         let error = DataFolder::open(root.path()).unwrap_err();
         assert!(matches!(error, FolderError::Damaged { .. }), "{name}: {error}");
@@ -124,7 +124,7 @@ fn a_folder_that_lost_a_part_does_not_pass_for_a_fresh_one() {
 #[test]
 fn a_crash_amid_adoption_leaves_a_fresh_folder() {
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("log.redb"), "").unwrap();
+    fs::write(root.path().join("log.wal"), "").unwrap();
     fs::write(root.path().join("identity.new"), "{\"for").unwrap();
     let mut folder = DataFolder::open(root.path()).unwrap();
     assert_eq!(folder.identity(), None);

@@ -1,15 +1,15 @@
-//! A fence beside the log: how many commits were acknowledged.
+//! A fence beside the log: how many parts were acknowledged.
 //!
-//! After a crash the store underneath takes the newer of its two commits that verifies. A commit torn
-//! by the crash and an acknowledged one damaged later look the same to it, and it falls back in
-//! silence. The fence tells them apart: it is written, without fsync, after each commit has been made
-//! durable, so a store with fewer commits than the fence says has lost something acknowledged. A
-//! killed process leaves the fence exact; a power cut leaves it some seconds behind, which only
-//! narrows what it can prove.
+//! After a crash the last part of the log is dropped when it does not verify. One torn by the crash
+//! and an acknowledged one damaged later look the same. The fence tells them apart: it is written,
+//! without fsync, after each part has been made durable, so a log with fewer parts than the fence says
+//! has lost something acknowledged. A killed process leaves the fence exact; a power cut leaves it some
+//! seconds behind, which only narrows what it can prove.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -33,24 +33,28 @@ impl Fence {
         Ok(Fence { file, acknowledged: decode(&content).unwrap_or(0) })
     }
 
-    /// At least so many commits were acknowledged.
+    /// At least so many parts were acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// Remembers that `commits` are on the disk.
-    pub(super) fn raise(&mut self, commits: u64) -> io::Result<()> {
-        let number = commits.to_le_bytes();
+    /// Remembers that so many `parts` are on the disk.
+    pub(super) fn raise(&mut self, parts: u64) -> io::Result<()> {
+        let number = parts.to_le_bytes();
         let mut content = [0; LENGTH];
         for (to, from) in
             content.iter_mut().zip(number.into_iter().chain(crc32c::crc32c(&number).to_le_bytes()))
         {
             *to = from;
         }
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&content)?;
-        self.acknowledged = commits;
+        self.file.write_all_at(&content, 0)?;
+        self.acknowledged = parts;
         Ok(())
+    }
+
+    /// Makes the fence outlive a power cut.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 

@@ -5,16 +5,21 @@ use std::io;
 
 use bytes::Bytes;
 
-mod codec;
-mod errors;
+mod disk;
 mod fence;
-mod redb_log;
+mod fields;
+mod file_log;
+mod holdings;
+mod part;
+mod record;
+mod recovery;
 #[cfg(test)]
 mod sim_disk;
 #[cfg(test)]
 mod tests;
 
-pub use redb_log::RedbLog;
+pub use disk::LogDisk;
+pub use file_log::FileLog;
 
 /// What a replica must remember besides its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::{
 };
 
 use rand::Rng;
-use redb::StorageBackend;
+
+use super::LogDisk;
 
 const SECTOR: usize = 512;
 
@@ -25,6 +26,7 @@ struct Inner {
     unsynced: BTreeMap<usize, Vec<Vec<u8>>>,
     operations: u64,
     breaks: Option<(u64, io::ErrorKind)>,
+    broken: bool,
 }
 
 impl SimDisk {
@@ -43,15 +45,16 @@ impl SimDisk {
         self.inner().now.clone()
     }
 
-    /// Writes, resizes and syncs so far.
+    /// Writes and syncs so far.
     pub(super) fn operations(&self) -> u64 {
         self.inner().operations
     }
 
-    /// From `more` writes, resizes or syncs on, every operation fails with `kind`.
+    /// From `more` writes or syncs on, every operation fails with `kind`.
     pub(super) fn break_after(&self, more: u64, kind: io::ErrorKind) {
         let mut inner = self.inner();
         inner.breaks = Some((inner.operations + more, kind));
+        inner.broken = false;
     }
 
     /// What another boot finds: of each unsynced sector any of its contents since the last sync.
@@ -83,6 +86,19 @@ impl Inner {
         Ok(())
     }
 
+    fn put(&mut self, start: usize, data: &[u8]) {
+        let end = start + data.len();
+        if end > self.now.len() {
+            self.now.resize(end, 0);
+        }
+        self.now[start..end].copy_from_slice(data);
+        for sector in start / SECTOR..end.div_ceil(SECTOR) {
+            let upto = self.now.len().min((sector + 1) * SECTOR);
+            let version = self.now[sector * SECTOR..upto].to_vec();
+            self.unsynced.entry(sector).or_default().push(version);
+        }
+    }
+
     fn alive(&self) -> io::Result<()> {
         match self.breaks {
             Some((at, kind)) if self.operations >= at => Err(kind.into()),
@@ -91,12 +107,12 @@ impl Inner {
     }
 }
 
-impl StorageBackend for SimDisk {
-    fn len(&self) -> io::Result<u64> {
+impl LogDisk for SimDisk {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.inner().now.len() as u64)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inner = self.inner();
         let start = usize::try_from(offset).unwrap();
         let found = inner.now.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -104,35 +120,31 @@ impl StorageBackend for SimDisk {
         Ok(())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.inner();
-        inner.work()?;
-        inner.now.resize(usize::try_from(len).unwrap(), 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut inner = self.inner();
-        inner.work()?;
-        let now = inner.now.clone();
-        inner.synced = now;
-        inner.unsynced.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut inner = self.inner();
-        inner.work()?;
         let start = usize::try_from(offset).unwrap();
-        let end = start + data.len();
-        if end > inner.now.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if let Err(error) = inner.work() {
+            if !std::mem::replace(&mut inner.broken, true) {
+                // The disk breaks amid the write.
+                inner.put(start, &data[..data.len() / 2 / SECTOR * SECTOR]);
+            }
+            return Err(error);
         }
-        inner.now[start..end].copy_from_slice(data);
-        for sector in start / SECTOR..end.div_ceil(SECTOR) {
-            let upto = inner.now.len().min((sector + 1) * SECTOR);
-            let version = inner.now[sector * SECTOR..upto].to_vec();
-            inner.unsynced.entry(sector).or_default().push(version);
+        inner.put(start, data);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut inner = self.inner();
+        let worked = inner.work();
+        let unsynced = std::mem::take(&mut inner.unsynced);
+        // After a sync that failed the system takes the sectors for clean, and never writes them.
+        worked?;
+        let Inner { now, synced, .. } = &mut *inner;
+        synced.resize(now.len(), 0);
+        for sector in unsynced.into_keys() {
+            let range = sector * SECTOR..now.len().min((sector + 1) * SECTOR);
+            synced[range.clone()].copy_from_slice(&now[range]);
         }
         Ok(())
     }
