@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{
-    ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica,
+    ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica, Session,
+    SessionOptions,
 };
 use crate::api::{self, Api, ApiOptions, Lanes, Selfhood};
 use crate::clock::{Clock, SystemClock};
@@ -85,19 +86,22 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let proposer = Proposer::new(begun.group.clone());
-    let options = LicenseOptions { keys: begun.keys, clock: Arc::clone(&clock), entropy };
-    let reader = begun.reader.clone();
-    let (mut actors, (license, heartbeats)) = ActorThread::start(move |alarms| {
-        let license = License::start(options, proposer.clone(), reader, alarms);
-        (license, Heartbeats::start(proposer, alarms))
+    let of_session = SessionOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
+    let of_license = LicenseOptions { keys: begun.keys, clock: Arc::clone(&clock), entropy };
+    let (reader, replica) = (begun.reader.clone(), begun.replica.clone());
+    let (mut actors, (license, session, heartbeats)) = ActorThread::start(move |alarms| {
+        let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
+        let session = Session::start(of_session, proposer.clone(), reader, replica, alarms);
+        (license, session, Heartbeats::start(proposer, alarms))
     })
     .await?;
 
     let stop = CancellationToken::new();
     let edge = Api {
         license: license.clone(),
+        session: session.clone(),
         heartbeats,
-        reader: begun.reader,
+        reader: begun.reader.clone(),
         replica: begun.replica.clone(),
         clock,
     };
@@ -105,7 +109,9 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
     let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
     let mut edge = tokio::spawn(edge);
-    let settling = tokio::spawn(settle::settle(config.clone(), license, begun.replica.clone()));
+    let parts =
+        settle::Parts { license, session, reader: begun.reader, replica: begun.replica.clone() };
+    let settling = tokio::spawn(settle::settle(config.clone(), parts));
 
     let mut group_end = begun.group_end;
     let ended = tokio::select! {
@@ -135,6 +141,8 @@ fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
         version: config.compat_version.clone(),
         selfhood: Selfhood::new(config.grpc_listen.port(), &config.own_addresses),
         key_from_environment: config.environment.license_key.is_some(),
+        root_token_from_environment: config.environment.root_token.is_some(),
+        data_key: config.data_key.clone(),
     }
 }
 

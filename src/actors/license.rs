@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt as _;
-use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use actix::{Actor, AsyncContext as _, Context, Handler, WrapFuture as _};
 use muster_proto::muster::log::v1::{
     self as log, ActivateEnterprise, ActivateLicense, AddCluster, Beat, BootstrapEnterprise,
     ConfigureServer, DeactivateEnterprise, DeleteCluster, HeartbeatEnterprise, Internal,
@@ -15,11 +15,10 @@ use muster_proto::muster::log::v1::{
     reply,
 };
 use prost_types::Timestamp;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::ask::{self, Ask, UNDER_WAY_MAX};
 use super::call::{Call, CallError, NotDone};
-use super::heartbeat::refused;
 use super::proposer::{Answered, Proposer};
 use super::reader::Reader;
 use super::thread::{Alarm, Alarms};
@@ -28,9 +27,6 @@ use crate::clock::{self, Clock};
 use crate::entropy::{self, Entropy};
 use crate::state::secret::cluster_secret_digest;
 use crate::state::{LogTime, limits, rejection};
-
-/// Commands under way at once.
-const UNDER_WAY_MAX: usize = 1024;
 
 /// Between two looks at the license's end.
 const WATCH_EVERY: Duration = Duration::from_secs(15);
@@ -243,16 +239,7 @@ impl License {
     }
 
     async fn ask(&self, call: Call, kind: command::Kind) -> Result<Answered, CallError> {
-        let (answer, answered) = oneshot::channel();
-        let deadline = call.deadline;
-        self.actor
-            .try_send(Ask { call, kind: Box::new(kind), answer })
-            .map_err(|error| refused(&error))?;
-        match tokio::time::timeout_at(deadline, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(NotDone::Stopping.into()),
-            Err(_) => Err(CallError::MayBeDone),
-        }
+        ask::ask(&self.actor, call, kind).await
     }
 
     /// Checks a code on a thread that may take its time.
@@ -307,14 +294,6 @@ fn digest(id: &str, secret: &str) -> bytes::Bytes {
     cluster_secret_digest(id, secret).to_vec().into()
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ask {
-    call: Call,
-    kind: Box<command::Kind>,
-    answer: oneshot::Sender<Result<Answered, CallError>>,
-}
-
 struct Registrar {
     proposer: Proposer,
     reader: Reader,
@@ -339,15 +318,11 @@ impl Handler<Ask> for Registrar {
 
     fn handle(&mut self, ask: Ask, context: &mut Self::Context) {
         if self.under_way >= UNDER_WAY_MAX {
-            // Nobody there to tell is no harm: the caller has given up.
-            let _ = ask.answer.send(Err(NotDone::Overloaded.into()));
+            ask.refuse();
             return;
         }
         self.under_way += 1;
-        let proposer = self.proposer.clone();
-        let proposed = async move {
-            let _ = ask.answer.send(proposer.propose(ask.call, *ask.kind).await);
-        };
+        let proposed = ask.propose(self.proposer.clone());
         context.spawn(proposed.into_actor(self).map(|(), this, _| this.under_way -= 1));
     }
 }

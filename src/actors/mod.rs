@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! api ──► License ───► Proposer ──► Group (crate muster-cluster) ──► Machine ──► State
-//!    └──► Heartbeats ──┘              ▲
+//!    ├──► Session ─────┤              ▲
+//!    ├──► Heartbeats ──┘              │
 //!    └──► Reader ─────────────────────┘
 //! ops ──► Replica ────────────────────┘
 //! ```
 //!
-//! [`License`] and [`Heartbeats`] are handles of `actix` actors on a thread of their own
+//! [`License`], [`Session`] and [`Heartbeats`] are handles of `actix` actors on a thread of their own
 //! ([`ActorThread`]); handles are passed in, never looked up. An actor that ends unasked ends the
 //! process: the log is the truth, and half a replica is worse than none.
 
+mod ask;
 mod call;
 mod gather;
 mod heartbeat;
@@ -19,6 +21,7 @@ mod machine;
 mod proposer;
 mod reader;
 mod replica;
+mod session;
 mod thread;
 
 pub use call::{Call, CallError, NotDone};
@@ -28,4 +31,5 @@ pub use machine::Machine;
 pub use proposer::{Answered, Proposer};
 pub use reader::Reader;
 pub use replica::{MemberInfo, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot};
+pub use session::{Session, SessionOptions};
 pub use thread::ActorThread;

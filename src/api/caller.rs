@@ -74,8 +74,7 @@ fn caller(metadata: &MetadataMap) -> Result<Caller, Status> {
     let who = match (tokens.next(), tokens.next()) {
         (None, _) => Who::Anonymous(Anonymous {}),
         (Some(token), None) => {
-            let token = token.to_str().unwrap_or_default();
-            Who::TokenDigest(secret::token_digest(token).to_vec().into())
+            Who::TokenDigest(secret::token_digest(token.as_encoded_bytes()).to_vec().into())
         }
         (Some(_), Some(_)) => {
             return Err(Status::unknown("multiple authentication token keys found in context"));

@@ -73,6 +73,8 @@ impl Api for EnterpriseService {
         request: Request<ActivateRequest>,
     ) -> Result<Response<ActivateResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        // Before anything is dialled on the caller's word.
+        self.view(&call, Need::PermissionIfOn(Permission::ClusterEnterpriseActivate)).await?;
         let asked = request.into_inner();
         let own_id = self.reader.local().server().cluster_id.clone();
         self.selfhood.require(&asked.license_server, &own_id, call.deadline).await?;

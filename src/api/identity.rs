@@ -1,43 +1,83 @@
-//! `identity_v2.API` of a server without a provider: every method says so, in words that match no text
-//! that clients search for.
+//! `identity_v2.API` of a server without a provider: whoever may ask is told that there is none, in
+//! words that match no text that clients search for; everybody else is refused as everywhere.
 
+use std::sync::Arc;
+
+use muster_proto::auth_v2::Permission;
 use muster_proto::identity_v2::{self, api_server::Api};
 use tonic::{Request, Response, Status};
+
+use super::caller::Desk;
+use super::status;
+use crate::actors::Reader;
+use crate::clock::Clock;
+use crate::state::LogTime;
+use crate::state::access::Need;
 
 /// Why nothing is done.
 const NOT_BUILT: &str = "this version of Muster has no identity provider of its own";
 
 /// The service.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct IdentityService;
+#[derive(Clone)]
+pub(super) struct IdentityService {
+    pub(super) reader: Reader,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) desk: Desk,
+}
 
-/// Answers every method with the status that is named behind it.
-macro_rules! off {
-    ($($method:ident($request:ident) -> $response:ident: $text:ident;)*) => {
+impl IdentityService {
+    async fn answer<T, U>(
+        &self,
+        request: Request<T>,
+        permission: Permission,
+    ) -> Result<Response<U>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let view =
+            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let now = LogTime(self.clock.now().0);
+        view.admit(Some(&call.caller), Need::Permission(permission), now)
+            .map_err(|no| status::of_rejection(&no))?;
+        Err(Status::unimplemented(NOT_BUILT))
+    }
+}
+
+/// Each method with the permission that it needs.
+macro_rules! methods {
+    ($($method:ident($request:ident) -> $response:ident: $permission:ident;)*) => {
         #[tonic::async_trait]
         impl Api for IdentityService {
             $(async fn $method(
                 &self,
-                _request: Request<identity_v2::$request>,
+                request: Request<identity_v2::$request>,
             ) -> Result<Response<identity_v2::$response>, Status> {
-                Err(Status::unimplemented($text))
+                self.answer(request, Permission::$permission).await
             })*
         }
     };
 }
 
-off! {
-    set_identity_server_config(SetIdentityServerConfigRequest) -> SetIdentityServerConfigResponse: NOT_BUILT;
-    get_identity_server_config(GetIdentityServerConfigRequest) -> GetIdentityServerConfigResponse: NOT_BUILT;
-    create_idp_connector(CreateIdpConnectorRequest) -> CreateIdpConnectorResponse: NOT_BUILT;
-    update_idp_connector(UpdateIdpConnectorRequest) -> UpdateIdpConnectorResponse: NOT_BUILT;
-    list_idp_connectors(ListIdpConnectorsRequest) -> ListIdpConnectorsResponse: NOT_BUILT;
-    get_idp_connector(GetIdpConnectorRequest) -> GetIdpConnectorResponse: NOT_BUILT;
-    delete_idp_connector(DeleteIdpConnectorRequest) -> DeleteIdpConnectorResponse: NOT_BUILT;
-    create_oidc_client(CreateOidcClientRequest) -> CreateOidcClientResponse: NOT_BUILT;
-    update_oidc_client(UpdateOidcClientRequest) -> UpdateOidcClientResponse: NOT_BUILT;
-    get_oidc_client(GetOidcClientRequest) -> GetOidcClientResponse: NOT_BUILT;
-    list_oidc_clients(ListOidcClientsRequest) -> ListOidcClientsResponse: NOT_BUILT;
-    delete_oidc_client(DeleteOidcClientRequest) -> DeleteOidcClientResponse: NOT_BUILT;
-    delete_all(DeleteAllRequest) -> DeleteAllResponse: NOT_BUILT;
+methods! {
+    set_identity_server_config(SetIdentityServerConfigRequest) -> SetIdentityServerConfigResponse:
+        ClusterIdentitySetConfig;
+    get_identity_server_config(GetIdentityServerConfigRequest) -> GetIdentityServerConfigResponse:
+        ClusterIdentityGetConfig;
+    create_idp_connector(CreateIdpConnectorRequest) -> CreateIdpConnectorResponse:
+        ClusterIdentityCreateIdp;
+    update_idp_connector(UpdateIdpConnectorRequest) -> UpdateIdpConnectorResponse:
+        ClusterIdentityUpdateIdp;
+    list_idp_connectors(ListIdpConnectorsRequest) -> ListIdpConnectorsResponse:
+        ClusterIdentityListIdps;
+    get_idp_connector(GetIdpConnectorRequest) -> GetIdpConnectorResponse: ClusterIdentityGetIdp;
+    delete_idp_connector(DeleteIdpConnectorRequest) -> DeleteIdpConnectorResponse:
+        ClusterIdentityDeleteIdp;
+    create_oidc_client(CreateOidcClientRequest) -> CreateOidcClientResponse:
+        ClusterIdentityCreateOidcClient;
+    update_oidc_client(UpdateOidcClientRequest) -> UpdateOidcClientResponse:
+        ClusterIdentityUpdateOidcClient;
+    get_oidc_client(GetOidcClientRequest) -> GetOidcClientResponse: ClusterIdentityGetOidcClient;
+    list_oidc_clients(ListOidcClientsRequest) -> ListOidcClientsResponse:
+        ClusterIdentityListOidcClients;
+    delete_oidc_client(DeleteOidcClientRequest) -> DeleteOidcClientResponse:
+        ClusterIdentityDeleteOidcClient;
+    delete_all(DeleteAllRequest) -> DeleteAllResponse: ClusterDeleteAll;
 }

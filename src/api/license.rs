@@ -58,6 +58,7 @@ impl Api for LicenseService {
     ) -> Result<Response<ActivateResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         if self.key_from_environment {
+            self.view(&call, Need::PermissionIfOn(Permission::ClusterLicenseActivate)).await?;
             return Err(Status::failed_precondition(
                 "license.Activate() is disabled when the license key is configured via environment",
             ));

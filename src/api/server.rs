@@ -26,8 +26,9 @@ use super::measure::Measure;
 use super::replica::ReplicaService;
 use super::selfhood::Selfhood;
 use super::version::{CompatVersion, VersionService};
-use crate::actors::{Heartbeats, License, Reader, Replica};
+use crate::actors::{Heartbeats, License, Reader, Replica, Session};
 use crate::clock::Clock;
+use crate::seal::DataKey;
 
 /// The largest message either way.
 const MESSAGE_BYTES_MAX: usize = 20 << 20;
@@ -40,6 +41,8 @@ const HEALTH_EVERY: Duration = Duration::from_millis(500);
 pub struct Api {
     /// License and registry commands.
     pub license: License,
+    /// Tokens, roles and groups.
+    pub session: Session,
     /// Heartbeats of members.
     pub heartbeats: Heartbeats,
     /// The state.
@@ -67,6 +70,10 @@ pub struct ApiOptions {
     pub selfhood: Selfhood,
     /// The license comes with the environment.
     pub key_from_environment: bool,
+    /// The root token comes with the environment.
+    pub root_token_from_environment: bool,
+    /// What secrets that come back in clear are sealed with.
+    pub data_key: Option<DataKey>,
 }
 
 /// A certificate chain and its key, both PEM.
@@ -133,6 +140,19 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         heartbeat_desk: desk(options.lanes.heartbeats()),
         key_from_environment: options.key_from_environment,
     };
+    let auth = AuthService {
+        session: api.session.clone(),
+        reader: api.reader.clone(),
+        clock: Arc::clone(&api.clock),
+        desk: requests.clone(),
+        data_key: options.data_key.clone(),
+        root_token_from_environment: options.root_token_from_environment,
+    };
+    let identity = IdentityService {
+        reader: api.reader.clone(),
+        clock: Arc::clone(&api.clock),
+        desk: requests.clone(),
+    };
     let enterprise = EnterpriseService {
         license: api.license.clone(),
         reader: api.reader.clone(),
@@ -160,8 +180,8 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
     let routes = Routes::new(tuned!(license_v2::api_server::ApiServer::new(license)))
         .add_service(tuned!(enterprise_v2::api_server::ApiServer::new(enterprise)))
         .add_service(tuned!(admin_v2::api_server::ApiServer::new(admin)))
-        .add_service(tuned!(auth_v2::api_server::ApiServer::new(AuthService)))
-        .add_service(tuned!(identity_v2::api_server::ApiServer::new(IdentityService)))
+        .add_service(tuned!(auth_v2::api_server::ApiServer::new(auth)))
+        .add_service(tuned!(identity_v2::api_server::ApiServer::new(identity)))
         .add_service(tuned!(versionpb_v2::api_server::ApiServer::new(VersionService(
             options.version.clone()
         ))))

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::actors::{CallError, NotDone, ReplicaError};
 
 /// [M] Every guarded request while auth is off.
-pub(super) const AUTH_OFF: &str = "the auth service is not activated";
+const AUTH_OFF: &str = "the auth service is not activated";
 /// [M] `Auth.Activate` while it is on.
 const AUTH_ON: &str = "the auth service is already activated";
 /// [M] No token came with the request.
@@ -155,15 +155,14 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Status {
         ),
         RejectionKind::PrincipalWithoutPrefix => (
             Code::InvalidArgument,
-            "the name of a principal must begin with its kind, such as user: or robot:".to_owned(),
+            "subject has no prefix, must be of the form <type>:<name>".to_owned(),
         ),
-        RejectionKind::PrincipalPrefixUnknown => (
-            Code::InvalidArgument,
-            "the name of a principal begins with an unknown kind".to_owned(),
-        ),
+        RejectionKind::PrincipalPrefixUnknown => {
+            (Code::InvalidArgument, format!("subject has unrecognized prefix: {}", word(subject)))
+        }
         RejectionKind::PrincipalFixed => (
             Code::InvalidArgument,
-            "cannot modify cluster role bindings for pach: users".to_owned(),
+            format!("cannot modify cluster role bindings for {} users", word(subject)),
         ),
         RejectionKind::ResourceTypeUnknown => {
             (Code::InvalidArgument, format!("unknown resource type {}", type_name(rejection)))
@@ -171,7 +170,9 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Status {
         RejectionKind::ResourceNameInvalid => {
             (Code::InvalidArgument, "invalid resource name: a repo is PROJECT/REPO".to_owned())
         }
-        RejectionKind::RoleUnknown => (Code::InvalidArgument, "unknown role".to_owned()),
+        RejectionKind::RoleUnknown => {
+            (Code::InvalidArgument, format!("unknown role {}", go_quoted(word(subject))))
+        }
         RejectionKind::RoleNotBindable => (
             Code::InvalidArgument,
             format!("the role has no meaning on a {}", type_name(rejection)),
@@ -259,6 +260,11 @@ fn the_id(id: &str) -> String {
     } else {
         format!("the id {}", go_quoted(id))
     }
+}
+
+/// A name that a caller chose, unless it could hold one of the matched texts: all have spaces.
+fn word(name: &str) -> &str {
+    if name.contains(char::is_whitespace) { "(not shown)" } else { name }
 }
 
 /// As Go's `%q` prints it, for text without control characters.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::settings::{Origin, Settings};
-use super::{ConfigError, values};
+use super::{ConfigError, roles, values};
 use crate::api::CompatVersion;
+use crate::seal::{DataKey, KEY_TEXT_BYTES_MIN};
 use crate::telemetry::{LogFormat, LogOptions};
 
 /// What a replica is told at start, all of it valid.
@@ -29,6 +30,8 @@ pub struct Config {
     pub initial_cluster: Vec<Seed>,
     /// What the first replicas know each other by.
     pub bootstrap_token: Option<Secret>,
+    /// What secrets that come back in clear are sealed with.
+    pub data_key: Option<DataKey>,
     /// Certificates between replicas; none: plaintext.
     pub peer_tls: Option<PeerTls>,
     /// The certificate of the API; none: plaintext.
@@ -115,10 +118,14 @@ pub struct PachydermEnvironment {
     pub license_key: Option<Secret>,
     /// `ENTERPRISE_SECRET`: the secret of the server's own registration.
     pub enterprise_secret: Option<Secret>,
+    /// `AUTH_ROOT_TOKEN`, where `ACTIVATE_AUTH` asks for auth: root's only token, set at every start.
+    pub root_token: Option<Secret>,
+    /// `AUTH_CLUSTER_RBAC`, likewise: all roles on the server by principal, set at every start.
+    pub cluster_roles: Option<Vec<(String, Vec<String>)>>,
 }
 
 impl Config {
-    /// Checks `settings`, reading no file but that of the bootstrap token.
+    /// Checks `settings`, reading no files but those of the bootstrap token and the data key.
     ///
     /// # Errors
     /// One line for everything that is wrong, with its key and where it came from.
@@ -154,6 +161,7 @@ impl Check<'_> {
             None => peer_default.parse().ok(),
         };
         let bootstrap_token = self.bootstrap_token();
+        let data_key = self.data_key();
         let peer_tls = self.peer_tls();
         let api_tls = self.api_tls();
         let compat_version = self.read("compat-version", values::version);
@@ -175,6 +183,7 @@ impl Check<'_> {
             peer_listen: peer_listen?,
             initial_cluster,
             bootstrap_token,
+            data_key,
             peer_tls,
             api_tls,
             own_addresses: self.settings.values("own-address").to_vec(),
@@ -270,6 +279,25 @@ impl Check<'_> {
         }
     }
 
+    fn data_key(&mut self) -> Option<DataKey> {
+        let path = self.text("data-key-file")?;
+        match std::fs::read_to_string(&path) {
+            Err(error) => {
+                self.problem_with("data-key-file", &path, &format!("cannot be read: {error}"));
+                None
+            }
+            Ok(text) => {
+                let key = DataKey::from_text(text.trim());
+                if key.is_none() {
+                    let least = KEY_TEXT_BYTES_MIN;
+                    let what = format!("has fewer than {least} bytes: openssl rand -hex 32");
+                    self.problem_with("data-key-file", &path, &what);
+                }
+                key
+            }
+        }
+    }
+
     fn peer_tls(&mut self) -> Option<PeerTls> {
         let given = [self.text("peer-ca"), self.text("peer-cert"), self.text("peer-key")];
         match given {
@@ -351,7 +379,33 @@ impl Check<'_> {
                     .to_owned(),
             );
         }
-        PachydermEnvironment { license_key, enterprise_secret }
+        let (root_token, cluster_roles) = if self.activate_auth() {
+            (self.settings.pachyderm.get("AUTH_ROOT_TOKEN").cloned(), self.cluster_roles())
+        } else {
+            (None, None)
+        };
+        PachydermEnvironment { license_key, enterprise_secret, root_token, cluster_roles }
+    }
+
+    fn activate_auth(&mut self) -> bool {
+        let given = self.pachyderm("ACTIVATE_AUTH").unwrap_or_default();
+        let on = ["1", "t", "T", "true", "TRUE", "True"].contains(&given.as_str());
+        let off = ["", "0", "f", "F", "false", "FALSE", "False"].contains(&given.as_str());
+        if !on && !off {
+            self.problems.push("ACTIVATE_AUTH is neither true nor false".to_owned());
+        }
+        on
+    }
+
+    fn cluster_roles(&mut self) -> Option<Vec<(String, Vec<String>)>> {
+        let given = self.pachyderm("AUTH_CLUSTER_RBAC")?;
+        let read = roles::read(&given);
+        if read.is_none() {
+            // What the variable holds is nobody's business.
+            let what = "AUTH_CLUSTER_RBAC is no map from principals to lists of roles";
+            self.problems.push(what.to_owned());
+        }
+        read
     }
 
     fn pachyderm(&self, name: &str) -> Option<String> {

@@ -66,6 +66,12 @@ pub(super) const KEYS: &[Key] = &[
         "NAME=HOST:PORT,…",
         "The first replicas of the group by name and peer address, this one among them; none: alone",
     ),
+    one(
+        "data-key-file",
+        "FILE",
+        "",
+        "File with the secret that seals stored secrets, the same for every replica",
+    ),
     one("bootstrap-token-file", "FILE", "", "File with the secret that the first replicas share"),
     Key {
         name: "bootstrap-token",

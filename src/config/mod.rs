@@ -4,6 +4,7 @@
 
 mod check;
 mod keys;
+mod roles;
 mod secret;
 mod settings;
 mod values;

@@ -41,7 +41,14 @@ pub struct Settings {
 }
 
 /// Variables of Pachyderm's enterprise server that are understood.
-const PACHYDERM: [&str; 3] = ["LICENSE_KEY", "ENTERPRISE_SECRET", "CLUSTER_DEPLOYMENT_ID"];
+const PACHYDERM: [&str; 6] = [
+    "LICENSE_KEY",
+    "ENTERPRISE_SECRET",
+    "CLUSTER_DEPLOYMENT_ID",
+    "ACTIVATE_AUTH",
+    "AUTH_ROOT_TOKEN",
+    "AUTH_CLUSTER_RBAC",
+];
 
 impl Settings {
     /// Joins defaults, the file that `flags` or `MUSTER_CONFIG` names, variables and flags. A file

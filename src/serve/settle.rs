@@ -4,10 +4,15 @@
 
 use std::time::Duration;
 
+use muster_proto::auth_v2::ResourceType;
+use muster_proto::muster::log::v1::{Internal, ModifyRoleBinding, RejectionKind, Resource};
 use tokio::time::Instant;
 
-use crate::actors::{CallError, License, NewCluster, Replica};
-use crate::config::Config;
+use crate::actors::{Call, CallError, License, NewCluster, Reader, Replica, Session};
+use crate::config::{Config, Secret};
+use crate::state::State;
+use crate::state::auth::{bindings, principal};
+use crate::state::secret::token_digest;
 
 /// How long the group may take over one wish.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,17 +23,36 @@ const OWN_ID: &str = "localhost";
 /// The address that stands for this server itself.
 const OWN_ADDRESS: &str = "grpc://localhost:1653";
 
+/// What settling goes through.
+pub(super) struct Parts {
+    pub(super) license: License,
+    pub(super) session: Session,
+    pub(super) reader: Reader,
+    pub(super) replica: Replica,
+}
+
 /// Settles everything, however long the group takes to answer.
-pub(super) async fn settle(config: Config, license: License, replica: Replica) {
+pub(super) async fn settle(config: Config, parts: Parts) {
     let deployment_id = config.deployment_id.clone().unwrap_or_default();
     let configured = until_answered("the server's name", || {
-        license.configure(deployment_id.clone(), Instant::now() + PATIENCE)
+        parts.license.configure(deployment_id.clone(), Instant::now() + PATIENCE)
     });
     if let Err(error) = configured.await {
         tracing::error!(%error, "the server's name was refused");
     }
-    replica.set_ready();
+    parts.replica.set_ready();
     tracing::info!("the group answers");
+    settle_license(&config, &parts.license, &deployment_id).await;
+    if let Some(token) = &config.environment.root_token {
+        tell("the root token", until_answered("the root token", || sign_root(&parts, token)).await);
+    }
+    if let Some(roles) = &config.environment.cluster_roles {
+        let settled = until_answered("the roles on the server", || bind_all(&parts, roles));
+        tell("the roles on the server", settled.await);
+    }
+}
+
+async fn settle_license(config: &Config, license: &License, deployment_id: &str) {
     let environment = &config.environment;
     let (Some(code), Some(secret)) = (&environment.license_key, &environment.enterprise_secret)
     else {
@@ -39,7 +63,7 @@ pub(super) async fn settle(config: Config, license: License, replica: Replica) {
             id: OWN_ID.to_owned(),
             address: OWN_ADDRESS.to_owned(),
             user_address: OWN_ADDRESS.to_owned(),
-            deployment_id: deployment_id.clone(),
+            deployment_id: deployment_id.to_owned(),
             enterprise_server: true,
             secret: secret.reveal().to_owned(),
         };
@@ -50,6 +74,69 @@ pub(super) async fn settle(config: Config, license: License, replica: Replica) {
         Ok(()) => tracing::info!("the license of the environment is in place"),
         Err(error) => tracing::error!(%error, "bootstrap license service from the environment"),
     }
+}
+
+fn tell(what: &str, settled: Result<(), CallError>) {
+    match settled {
+        Ok(()) => tracing::info!("{what} of the environment: in place"),
+        Err(error) => tracing::error!(%error, "bootstrap auth from the environment: {what}"),
+    }
+}
+
+fn as_auth_server() -> Call {
+    Call::internal(Internal::AuthServer, Instant::now() + PATIENCE)
+}
+
+/// Turns auth on with this root token; where it is on already, makes this the only one.
+async fn sign_root(parts: &Parts, token: &Secret) -> Result<(), CallError> {
+    let call = as_auth_server();
+    let view = parts.reader.current(call.deadline).await?;
+    if is_only_root_token(&view, token.reveal()) {
+        return Ok(());
+    }
+    match parts.session.activate(call, token.reveal().to_owned()).await {
+        Err(CallError::Rejected(no)) if no.kind() == RejectionKind::AuthAlreadyActivated => {
+            let token = token.reveal().to_owned();
+            parts.session.rotate_root(as_auth_server(), token).await.map(drop)
+        }
+        activated => activated.map(drop),
+    }
+}
+
+fn is_only_root_token(view: &State, token: &str) -> bool {
+    let mut tokens = view.auth().tokens().of_prefix(principal::ROOT);
+    let (first, second) = (tokens.next(), tokens.next());
+    first.is_some_and(|(digest, _)| *digest == token_digest(token)) && second.is_none()
+}
+
+/// Makes the roles on the server exactly these; root and the server's own parts keep theirs.
+async fn bind_all(parts: &Parts, wanted: &[(String, Vec<String>)]) -> Result<(), CallError> {
+    let view = parts.reader.current(Instant::now() + PATIENCE).await?;
+    for (principal, roles) in changes(&view, wanted) {
+        let resource = Resource { r#type: ResourceType::Cluster.into(), name: String::new() };
+        let binding = ModifyRoleBinding { resource: Some(resource), principal, roles };
+        parts.session.bind(as_auth_server(), binding).await?;
+    }
+    Ok(())
+}
+
+/// What has to be bound anew: first what goes, then what comes or differs.
+fn changes(view: &State, wanted: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
+    let is_fixed = |name: &str| name.starts_with("pach:") || name.starts_with("internal:");
+    let bound =
+        view.auth().bindings().get(&bindings::Resource::Cluster).cloned().unwrap_or_default();
+    let unbound = bound
+        .keys()
+        .filter(|name| !is_fixed(name) && !wanted.iter().any(|(kept, _)| *kept == ***name))
+        .map(|name| (name.to_string(), Vec::new()));
+    let changed = wanted.iter().filter(|(name, roles)| {
+        let mut asked: Vec<&str> = roles.iter().map(String::as_str).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let held = bound.get(name.as_str()).map(|held| held.iter().map(|role| role.name));
+        !held.is_some_and(|held| held.eq(asked))
+    });
+    unbound.chain(changed.cloned()).collect()
 }
 
 /// Asks again until the rules, rather than the circumstances, have decided.

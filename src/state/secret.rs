@@ -27,7 +27,7 @@ pub fn cluster_secret_digest(id: &str, secret: &str) -> Digest {
 }
 
 /// The stored form of a token: plain SHA-256 of its bytes, as backups of upstream carry it.
-pub fn token_digest(token: &str) -> Digest {
+pub fn token_digest(token: impl AsRef<[u8]>) -> Digest {
     Sha256::digest(token).into()
 }
 

@@ -63,15 +63,13 @@ async fn while_auth_is_off_whoever_asks_is_told_so_in_the_words_clients_know() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_yet_says_so_in_words_that_match_nothing() {
+async fn while_auth_is_off_the_identity_service_says_so_too() {
     let world = Replicas::start(1);
     let mut identity = world.client(0).identity;
     let request = identity_v2::ListIdpConnectorsRequest {};
     let refused = identity.list_idp_connectors(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
-    for text in MATCHED {
-        assert!(!refused.message().contains(text), "{refused:?}");
-    }
+    assert_eq!(refused.message(), "the auth service is not activated");
 }
 
 #[tokio::test]
@@ -99,15 +97,3 @@ async fn bootstrap_from_the_environment_is_idempotent() {
         "license.Activate() is disabled when the license key is configured via environment"
     );
 }
-
-/// Texts that switch clients or members into another state.
-const MATCHED: [&str; 8] = [
-    "the auth service is not activated",
-    "the auth service is already activated",
-    "no authentication token",
-    "provided auth token is corrupted",
-    "not authorized to perform this operation",
-    "cluster ID is not unique",
-    "cluster ID or secret is not valid",
-    "cluster does not have enterprise features enabled",
-];

@@ -66,6 +66,11 @@ impl Tokens {
             .filter_map(|(_, digest)| self.all.get_key_value(digest))
     }
 
+    /// Whether any has expired by `now`.
+    pub fn has_expired(&self, now: LogTime) -> bool {
+        self.expiring.get_min().is_some_and(|(expires, _)| *expires < now)
+    }
+
     pub(super) fn last_digest(&self) -> Option<&Digest> {
         self.all.get_max().map(|(digest, _)| digest)
     }
