@@ -7,7 +7,6 @@ use muster_cluster::machine::StateMachine;
 use muster_cluster::sessions::Replicated;
 use muster_cluster::snapshot::{SnapshotMeta, SnapshotStore};
 
-use crate::clients::Outcome;
 use crate::invariants::{Violation, durability, require};
 use crate::machine::{Machine, observe};
 use crate::network::Place;
@@ -122,7 +121,8 @@ impl World {
         if let Some(operation) = operation {
             match outcome.answer {
                 Some(answer) => self.wrote(operation, answer.index, &answer.reply)?,
-                None => self.settle(operation, Outcome::Unknown),
+                // Its process still waits, so the table must remember.
+                None => require(false, "EXO-3", || format!("{request:?} has no answer"))?,
             }
         }
         Ok(Some(request.sequence))
@@ -163,7 +163,7 @@ impl World {
         for (operation, answer) in answers {
             match answer {
                 Some(answer) => self.wrote(operation, answer.index, &answer.reply)?,
-                None => self.settle(operation, Outcome::Unknown),
+                None => require(false, "EXO-3", || "a snapshot forgot an answer".into())?,
             }
         }
         self.step(place, Input::Done { sequences })

@@ -30,6 +30,14 @@ pub(crate) struct Args {
     /// from --from on.
     #[arg(long)]
     pub(crate) ci: bool,
+    /// Put every deliberate bug to work and look for a world that shows it.
+    #[cfg(feature = "mutants")]
+    #[arg(long)]
+    pub(crate) mutants: bool,
+    /// With --seed: put this deliberate bug to work. With --mutants: look for this one only.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutant: Option<String>,
     /// Begin no further world after so many seconds of real time.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) budget: Option<u64>,

@@ -56,6 +56,10 @@ pub(crate) struct SnapshotPlan {
     pub(crate) keep_entries: u64,
     /// Longest time to write one, microseconds.
     pub(crate) write_max: Micros,
+    /// Of 1000 that are to be written, how many find no room.
+    pub(crate) fail_permille: u64,
+    /// Of 1000 that are received, how many are followed by a crash at once.
+    pub(crate) crash_permille: u64,
 }
 
 /// Who uses the group and how.
@@ -107,6 +111,8 @@ impl Plan {
     pub(crate) fn grow(seed: u64, seconds: Option<u64>) -> Self {
         let mut chance = Chance::stream(seed, "plan");
         let chance = &mut chance;
+        // Draws that came later have a stream of their own, so that older seeds keep their plans.
+        let mut later = Chance::stream(seed, "plan of snapshots");
         let replicas = chance.pick(&[1, 3, 3, 3, 3, 5, 5]).unwrap_or(3);
         let hurting = chance.between(8, 25) * SECONDS;
         let tick = chance.pick(&[10, 20, 50]).unwrap_or(50) * MILLIS;
@@ -131,6 +137,8 @@ impl Plan {
                 every_entries: chance.pick(&[10, 40, 200, 100_000]).unwrap_or(200),
                 keep_entries: chance.pick(&[0, 5, 50, 1_000]).unwrap_or(50),
                 write_max: chance.pick(&[MILLIS, 50 * MILLIS, SECONDS]).unwrap_or(MILLIS),
+                fail_permille: later.pick(&[0, 0, 100]).unwrap_or(0),
+                crash_permille: later.pick(&[0, 300]).unwrap_or(0),
             },
             clients: ClientPlan {
                 count: chance.pick(&[1, 3, 8, 16]).unwrap_or(3),

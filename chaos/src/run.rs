@@ -91,6 +91,8 @@ pub(crate) struct Effort {
     pub(crate) seconds: Option<u64>,
     /// Live through every seed twice and compare.
     pub(crate) twice: bool,
+    /// Print nothing while it goes on.
+    pub(crate) quiet: bool,
     /// Stop at the first failure.
     pub(crate) first_only: bool,
     pub(crate) threads: usize,
@@ -116,7 +118,9 @@ pub(crate) fn live_all(seeds: &[u64], effort: Effort) -> Summary {
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     summary.1.add(&verdict.figures);
                     if verdict.violation.is_some() {
-                        report::failure(&verdict);
+                        if !effort.quiet {
+                            report::failure(&verdict);
+                        }
                         summary.0.push(verdict);
                         stop.fetch_or(effort.first_only, Ordering::Relaxed);
                     }

@@ -88,6 +88,9 @@ impl World {
 
     /// The snapshot is written, read back, and loaded on trial.
     pub(crate) fn save(&mut self, place: Place, saving: &Saving) -> Result<(), Violation> {
+        if self.chance.snapshots.permille(self.plan.snapshots.fail_permille) {
+            return self.step(place, Input::SnapshotNotSaved);
+        }
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
         let Some(process) = &mut replica.process else { return Ok(()) };
         let newer = process.newest.clone().filter(|newest| newest.index >= saving.meta.index);
@@ -116,17 +119,15 @@ impl World {
         let Some(process) = &mut replica.process else { return Ok(()) };
         // What is being sent stays open, though newer snapshots may have taken its place.
         let open = process.sending.get(&to).filter(|open| open.0 == transfer);
-        let chunks = match open {
-            Some((_, chunks)) => Arc::clone(chunks),
-            None => {
-                let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
-                let chunks: Result<Vec<Bytes>, _> = reader.collect();
-                let chunks = chunks.map_err(|error| Violation {
-                    id: "SAM-3",
-                    what: format!("replica {place}: {error}"),
-                })?;
-                Arc::new(chunks)
-            }
+        let chunks = if let Some((_, chunks)) = open {
+            Arc::clone(chunks)
+        } else {
+            let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
+            let chunks: Result<Vec<Bytes>, _> = reader.collect();
+            Arc::new(chunks.map_err(|error| Violation {
+                id: "SAM-3",
+                what: format!("replica {place}: {error}"),
+            })?)
         };
         process.sending.insert(to, (transfer, Arc::clone(&chunks)));
         let last = chunks.len().saturating_sub(1);
@@ -165,6 +166,10 @@ impl World {
             let finished = receiver.finish().ok();
             let ok = finished.is_some();
             process.newest = finished.or(process.newest.take());
+            if ok && self.chance.snapshots.permille(self.plan.snapshots.crash_permille) {
+                let after = self.chance.snapshots.between(0, 4 * MILLIS);
+                self.later(place, after, Local::Crash);
+            }
             return self.step(place, Input::SnapshotReceived { from, transfer, ok });
         }
         process.receiving = Some((from, transfer, receiver));

@@ -18,7 +18,7 @@ fn batch(chance: &mut Chance, model: &Model, term: u64) -> LogBatch {
             ..LogEntry::default()
         })
         .collect();
-    let hard_state = chance.coin().then(|| HardState { term, vote: 1, commit: model.mark.index });
+    let hard_state = chance.coin().then_some(HardState { term, vote: 1, commit: model.mark.index });
     LogBatch { entries, hard_state, sync: chance.permille(700), ..LogBatch::default() }
 }
 

@@ -39,9 +39,11 @@ impl World {
     fn heal_all(&mut self) -> Result<(), Violation> {
         self.healed = true;
         self.say(|| "everything heals".into());
-        self.network.weather = Weather { delay_max: 5 * MILLIS, ..Weather::fine() };
+        let one_way_lives = self.plan.weather.one_way_lives;
+        self.network.weather = Weather { delay_max: 5 * MILLIS, one_way_lives, ..Weather::fine() };
         self.plan.disk.stall_permille = 0;
         self.plan.applier.slow_permille = 0;
+        self.plan.snapshots.fail_permille = 0;
         self.plan.clients.think_max = self.plan.clients.think_max.min(50 * MILLIS);
         for from in self.places() {
             for to in self.places() {

@@ -84,6 +84,7 @@ pub(crate) struct Streams {
     pub(crate) faults: Chance,
     pub(crate) work: Chance,
     pub(crate) autopsy: Chance,
+    pub(crate) snapshots: Chance,
 }
 
 impl Streams {
@@ -97,6 +98,7 @@ impl Streams {
             faults: stream("faults"),
             work: stream("work"),
             autopsy: stream("autopsy"),
+            snapshots: stream("snapshots"),
         }
     }
 }

@@ -215,7 +215,8 @@ impl<M: StateMachine> Replicated<M> {
         let envelope = Envelope::read(entry.data.clone())
             .map_err(|source| EntryError::Unreadable { index: entry.index, source })?;
         let stamp = stamp_of(&entry.context).unwrap_or_default();
-        self.time = Timestamp(stamp.0.max(self.time.0.saturating_add(1)));
+        let earliest = if mutant!(StampFromClock) { 0 } else { self.time.0.saturating_add(1) };
+        self.time = Timestamp(stamp.0.max(earliest));
         let request = envelope.request();
         Ok(Some(Outcome { request, answer: self.once(entry, &envelope) }))
     }
@@ -226,13 +227,20 @@ impl<M: StateMachine> Replicated<M> {
             return None;
         }
         if envelope.incarnation > session.incarnation {
-            *session = Session { incarnation: envelope.incarnation, ..Session::default() };
+            let before = std::mem::take(session);
+            if mutant!(RememberDeadProcess) {
+                *session = before;
+            }
+            session.incarnation = envelope.incarnation;
         }
-        session.forget_below(envelope.lowest_open.min(envelope.sequence));
+        let oldest = if mutant!(ForgetEarly) { u64::MAX } else { envelope.lowest_open };
+        session.forget_below(oldest.min(envelope.sequence));
         if envelope.sequence < session.lowest {
             return None;
         }
-        if let Some(answer) = session.answers.get(&envelope.sequence) {
+        if let Some(answer) = session.answers.get(&envelope.sequence)
+            && !mutant!(ApplyTwice)
+        {
             return answer.clone();
         }
         let time = self.time;
@@ -271,7 +279,7 @@ impl<M: StateMachine> Replicated<M> {
 
     fn table(&self) -> Vec<Bytes> {
         let mut records = Vec::new();
-        for (&origin, session) in &self.sessions {
+        for (&origin, session) in self.sessions.iter().filter(|_| !mutant!(ForgetTable)) {
             let mut record = session.record(origin);
             let mut bytes = 0;
             for (&sequence, answer) in &session.answers {

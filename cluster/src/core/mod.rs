@@ -200,7 +200,7 @@ impl Core {
             }
             Input::PeerDown(peer) => {
                 self.node.report_unreachable(peer.0);
-                if self.transfers.broken(peer) {
+                if self.transfers.broken(peer) && !mutant!(ReportForgotten) {
                     self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
                 }
             }
@@ -233,6 +233,10 @@ impl Core {
     fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         let mut place = proposals::Place { node: &mut self.node, now, tick: self.ticks };
         self.proposals.flush(&mut place, out);
+        #[cfg(feature = "mutants")]
+        if mutant!(ReadUnconfirmed) && self.node.raft.state == StateRole::Leader {
+            self.reads.guess(self.node.raft.raft_log.committed, out);
+        }
         let patience = u64::from(self.config.heartbeat_ticks) * 2;
         self.reads.flush(&mut self.node, self.ticks, patience);
     }
@@ -242,6 +246,9 @@ impl Core {
         let election = u64::from(self.config.election_ticks);
         self.proposals.tick(self.ticks, election.div_ceil(2));
         for peer in self.transfers.tick(self.ticks, election * 30) {
+            if mutant!(ReportForgotten) {
+                continue;
+            }
             self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
         }
         if self.node.raft.state != StateRole::Leader {
@@ -283,7 +290,8 @@ impl Core {
     /// until the log on the disk begins behind that snapshot too.
     fn may_not_campaign(&self) -> bool {
         self.snapshots.installing()
-            || self.node.raft.raft_log.applied() + 1 < self.node.store().first()
+            || (self.node.raft.raft_log.applied() + 1 < self.node.store().first()
+                && !mutant!(CampaignDuringInstall))
             || (self.is_only_voter() && !self.writes.is_empty())
     }
 
@@ -373,8 +381,8 @@ fn raft_config(config: &CoreConfig, applied: u64) -> raft::Config {
         applied,
         max_size_per_msg: 1 << 20,
         max_inflight_msgs: 128,
-        check_quorum: true,
-        pre_vote: true,
+        check_quorum: !mutant!(NoPreVote),
+        pre_vote: !mutant!(NoPreVote),
         min_election_tick: election,
         max_election_tick: election * 2,
         // Batching would let one message outgrow what a frame takes; proposals are merged before.

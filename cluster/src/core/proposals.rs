@@ -81,7 +81,9 @@ impl Proposals {
 
     /// Whether the proposal may still be committed after this.
     pub(super) fn abandon(&mut self, sequence: u64) -> bool {
-        self.open.remove(&sequence).is_none_or(|open| open.appended || open.unanswered > 0)
+        let sent =
+            self.open.remove(&sequence).is_none_or(|open| open.appended || open.unanswered > 0);
+        sent && !mutant!(DenyAbandoned)
     }
 
     /// Takes proposals of another replica; whatever is not one is dropped.
@@ -158,7 +160,10 @@ impl Proposals {
         }
         let own = self.queue.iter().filter_map(|sequence| self.open.get(sequence));
         let others = self.forwarded.iter().flat_map(|(_, forward)| &forward.envelopes);
-        let mut stamp = place.now.0.max(self.newest_stamp + 1);
+        let mut stamp = place.now.0;
+        if !mutant!(StampFromClock) {
+            stamp = stamp.max(self.newest_stamp + 1);
+        }
         let mut entries = Vec::new();
         for data in own.map(|open| &open.data).chain(others) {
             entries.push(Entry {

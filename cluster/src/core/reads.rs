@@ -51,14 +51,24 @@ impl Reads {
         let lost = self.round.take().map(|round| round.ticket);
         let Some(ticket) = self.waiting.take().max(lost) else { return };
         self.rounds += 1;
-        let name = [self.me.0, self.incarnation, self.rounds].map(u64::to_be_bytes).concat();
+        let round = if mutant!(ReadNameReused) { 0 } else { self.rounds };
+        let name = [self.me.0, self.incarnation, round].map(u64::to_be_bytes).concat();
         self.round = Some(Round { name: name.clone(), ticket, asked_at: tick, epoch });
         node.read_index(name);
+    }
+
+    /// Answers what waits without asking anybody: a deliberate bug.
+    #[cfg(feature = "mutants")]
+    pub(super) fn guess(&mut self, index: u64, out: &mut Vec<Output>) {
+        if let Some(ticket) = self.waiting.take() {
+            out.push(Output::ReadAt { ticket, index });
+        }
     }
 
     /// Takes an answer of raft.
     pub(super) fn answered(&mut self, name: &[u8], index: u64, out: &mut Vec<Output>) {
         if let Some(round) = self.round.take_if(|round| round.name == name) {
+            let index = index - u64::from(mutant!(ReadBehind));
             out.push(Output::ReadAt { ticket: round.ticket, index });
         }
     }

@@ -73,10 +73,14 @@ impl Core {
         let mut ready = self.node.ready();
         let number = ready.number();
         self.lead(&ready, out);
+        #[cfg(feature = "mutants")]
+        let appended = ready.entries().clone();
         let installed = self.store(&mut ready, number, out);
         let early = ready.take_messages();
         let late = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
+        #[cfg(feature = "mutants")]
+        let committed = if mutant!(ApplyUncommitted) { appended } else { committed };
         let answers = ready.take_read_states();
         self.node.advance_append_async(ready);
         if self.writes.is_empty() {
@@ -90,7 +94,7 @@ impl Core {
         for message in late {
             let prompt = message.get_msg_type() == MessageType::MsgHeartbeatResponse
                 || message.get_msg_type() == MessageType::MsgReadIndex;
-            let wait = self.writes.last(prompt);
+            let wait = self.writes.last(prompt).filter(|_| !mutant!(SendBeforePersist));
             self.post(message, wait, out);
         }
         if let Some(meta) = installed {
@@ -123,7 +127,8 @@ impl Core {
         if let Some(meta) = &installed {
             self.node.mut_store().restart_after(meta.clone());
             self.proposals.saw_stamp(meta.time);
-            batch.reset = Some(LogMark { index: meta.index, term: meta.term });
+            batch.reset = (!mutant!(KeepLogAtInstall))
+                .then_some(LogMark { index: meta.index, term: meta.term });
         }
         let entries = ready.take_entries();
         self.node.mut_store().append(&entries);
@@ -137,7 +142,7 @@ impl Core {
         }
         let data = !entries.is_empty() || installed.is_some();
         // A commit index alone is not worth a write: the next one carries it.
-        if data || votes {
+        if data || (votes && !mutant!(ForgetVote)) {
             let raft = &self.node.raft;
             batch.entries = entries.into_iter().map(tail::from_raft).collect();
             batch.hard_state = Some(HardState {

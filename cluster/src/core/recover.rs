@@ -25,7 +25,7 @@ pub fn reconcile(
             log.mark.index, covered.index
         )));
     }
-    let repair = if term_at(&log, covered.index) == Some(covered.term) {
+    let repair = if term_at(&log, covered.index) == Some(covered.term) || mutant!(SnapshotIgnored) {
         None
     } else {
         let hard_state = HardState { commit: covered.index, ..log.hard_state };

@@ -130,6 +130,9 @@ impl Core {
         }
         self.snapshots.saved = self.snapshots.saved.max(meta.index);
         let mut covered = meta.index.min(self.node.raft.raft_log.applied());
+        if mutant!(CompactUnsaved) {
+            covered = self.node.raft.raft_log.applied();
+        }
         self.node.mut_store().set_newest(meta);
         let raft = &self.node.raft;
         if raft.state == StateRole::Leader && self.node.store().bytes() < LAG_BYTES {
