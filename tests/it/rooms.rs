@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("actors", &["activation", "clock", "entropy", "state"]),
     ("api", &["activation", "actors", "address", "clock", "dial", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),
-    ("config", &["telemetry"]),
+    ("config", &["api", "telemetry"]),
     ("agent", &["activation", "address", "api", "clock", "dial", "entropy", "telemetry"]),
     (
         "serve",

@@ -26,7 +26,7 @@ pub(crate) type Channel = Framed<Box<dyn Link>, FrameCodec>;
 pub(crate) enum LinkError {
     #[error("no connection: {0}")]
     Connect(std::io::Error),
-    #[error("no secure connection: {0}")]
+    #[error("no secure connection: {0} (the certificates of both sides must come from one CA)")]
     Tls(std::io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
