@@ -64,6 +64,17 @@ pub(crate) fn rfc3339_or_nil(time: Option<&Timestamp>) -> String {
     )
 }
 
+/// The time in RFC 822 as Go has it: `31 Dec 30 00:00 UTC`.
+pub(crate) fn rfc822(time: &Timestamp) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let time = moment(*time);
+    let month = MONTHS.get(usize::from(u8::from(time.month())) - 1).copied().unwrap_or_default();
+    let (hour, minute, _) = time.time().as_hms();
+    let year = time.year().rem_euclid(100);
+    format!("{:02} {month} {year:02} {hour:02}:{minute:02} UTC", time.day())
+}
+
 /// The moment in UTC; what no calendar holds becomes the epoch.
 fn moment(time: Timestamp) -> OffsetDateTime {
     let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
@@ -113,6 +124,7 @@ mod tests {
             "2021-05-21T18:37:36.072156Z"
         );
         assert_eq!(rfc3339_or_nil(None), "<nil>");
+        assert_eq!(rfc822(&at(1_924_905_600, 0).unwrap_or_default()), "31 Dec 30 00:00 UTC");
     }
 
     #[test]

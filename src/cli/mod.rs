@@ -1,6 +1,7 @@
 //! The command line: parses it, runs one command, says how the process ends.
 
 mod agent;
+mod auth;
 mod authority;
 mod bench;
 mod completion;
@@ -58,6 +59,9 @@ enum Noun {
     /// The license of the fleet, and the clusters registered under it.
     #[command(subcommand)]
     License(license::License),
+    /// Tokens, roles and groups.
+    #[command(subcommand)]
+    Auth(auth::Auth),
     /// A cluster's tie to the enterprise server.
     #[command(subcommand)]
     Enterprise(enterprise::Enterprise),
@@ -103,6 +107,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     };
     match cli.noun {
         Noun::License(command) => block_on(license::run(command, &invocation)),
+        Noun::Auth(command) => block_on(auth::run(command, &invocation)),
         Noun::Enterprise(command) => block_on(enterprise::run(command, &invocation)),
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
         Noun::Version(command) => block_on(version::run(command, invocation)),
@@ -128,7 +133,7 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
 }
 
 /// The nouns whose every failure ends with 1, because pachctl's do.
-const OF_PACHCTL: [&str; 4] = ["config", "enterprise", "license", "version"];
+const OF_PACHCTL: [&str; 5] = ["auth", "config", "enterprise", "license", "version"];
 
 fn wrong_usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(

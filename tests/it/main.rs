@@ -9,6 +9,8 @@
 )]
 
 mod admin;
+mod auth;
+mod auth_access;
 mod command_line;
 mod connections;
 mod contexts;

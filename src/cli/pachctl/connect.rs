@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use muster_proto::admin_v2::api_client::ApiClient as AdminClient;
 use muster_proto::admin_v2::{ClusterInfo, InspectClusterRequest};
+use muster_proto::auth_v2::api_client::ApiClient as AuthClient;
 use muster_proto::enterprise_v2::api_client::ApiClient as EnterpriseClient;
+use muster_proto::identity_v2::api_client::ApiClient as IdentityClient;
 use muster_proto::license_v2::api_client::ApiClient as LicenseClient;
 use muster_proto::muster::v1::fleet_client::FleetClient;
 use muster_proto::muster::v1::replica_client::ReplicaClient;
@@ -179,6 +181,26 @@ impl Server {
     pub(crate) fn enterprise(&self) -> EnterpriseClient<Authorized> {
         EnterpriseClient::with_interceptor(self.channel.clone(), self.caller.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn auth(&self) -> AuthClient<Authorized> {
+        AuthClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn identity(&self) -> IdentityClient<Authorized> {
+        IdentityClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Calls with another token from now on, whatever the context holds.
+    pub(crate) fn sign_in(&mut self, token: &str) -> Result<(), Failure> {
+        let token = token.parse().map_err(|_| {
+            Failure::pachctl("the token is unusable")
+                .hint("it may only hold visible ASCII characters")
+        })?;
+        self.caller.token = Some(token);
+        Ok(())
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Authorized> {

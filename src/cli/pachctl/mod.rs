@@ -1,12 +1,12 @@
 //! The families of commands that Muster shares with pachctl, word for word: `license`,
 //! `enterprise`, `config` and `version`, and the config file that both read.
 
-mod config;
+pub(crate) mod config;
 pub(crate) mod connect;
 mod context;
 pub(crate) mod contexts;
 mod document;
 pub(crate) mod enterprise;
-mod failures;
+pub(crate) mod failures;
 pub(crate) mod license;
 pub(crate) mod version;

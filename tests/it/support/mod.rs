@@ -8,4 +8,5 @@ pub(crate) mod http;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod replicas;
+pub(crate) mod secured;
 pub(crate) mod wait;
