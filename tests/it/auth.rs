@@ -23,7 +23,7 @@ use crate::support::wait;
 const BAD: &str = "provided auth token is corrupted or has expired (try logging in again)";
 
 async fn binding(client: &Client, token: &str) -> Vec<String> {
-    let request = signed(GetRoleBindingRequest { resource: cluster() }, token);
+    let request = signed(GetRoleBindingRequest { resource: Some(cluster()) }, token);
     let answer = client.auth.clone().get_role_binding(request).await.unwrap().into_inner();
     let mut lines: Vec<String> = answer
         .binding
@@ -163,7 +163,7 @@ async fn a_role_of_a_group_counts_for_its_members_alone() {
         async move { auth.modify_members(signed(request, ROOT)).await.unwrap() }
     };
     let roles = || {
-        let request = signed(GetPermissionsRequest { resource: cluster() }, &token);
+        let request = signed(GetPermissionsRequest { resource: Some(cluster()) }, &token);
         let mut auth = client.auth.clone();
         async move { auth.get_permissions(request).await.unwrap().into_inner().roles }
     };

@@ -43,7 +43,7 @@ impl AuthService {
         });
         match sealed.transpose() {
             Ok(configuration) => {
-                self.session.configure(call, configuration).await.map_err(of_call)?
+                self.session.configure(call, configuration).await.map_err(of_call)?;
             }
             Err(wrong) => {
                 let need = Need::Permission(Permission::ClusterAuthSetConfig);

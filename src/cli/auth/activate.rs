@@ -31,8 +31,8 @@ pub(crate) struct Activate {
     #[arg(long)]
     supply_root_token: bool,
     /// Set up no identity provider.
-    #[arg(long)]
-    only_activate: bool,
+    #[arg(long = "only-activate")]
+    without_provider: bool,
     /// The issuer of the identity provider.
     #[arg(long, default_value = "http://pachd:1658/")]
     issuer: String,
@@ -72,7 +72,7 @@ impl Activate {
                 return Err(scrubbed(&status).within("error activating Pachyderm auth"));
             }
         }
-        if self.only_activate {
+        if self.without_provider {
             return Ok(());
         }
         let file = ConfigFile::load(&invocation.environment)?;

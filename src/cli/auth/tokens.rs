@@ -45,11 +45,9 @@ impl Whoami {
 }
 
 fn for_people(who: &WhoAmIResponse) -> String {
-    let mut text = format!("You are \"{}\"\n", who.username);
-    if let Some(expires) = &who.expiration {
-        text.push_str(&format!("session expires: {}\n", go::rfc822(expires)));
-    }
-    text
+    let ends = who.expiration.as_ref().map(go::rfc822);
+    let ends = ends.map(|ends| format!("session expires: {ends}\n")).unwrap_or_default();
+    format!("You are \"{}\"\n{ends}", who.username)
 }
 
 fn for_programs(who: &WhoAmIResponse) -> String {

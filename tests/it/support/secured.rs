@@ -59,8 +59,8 @@ pub(crate) async fn robot(client: &Client, name: &str, ttl: i64) -> String {
     client.auth.clone().get_robot_token(signed(request, ROOT)).await.unwrap().into_inner().token
 }
 
-pub(crate) fn cluster() -> Option<Resource> {
-    Some(Resource { r#type: ResourceType::Cluster.into(), name: String::new() })
+pub(crate) fn cluster() -> Resource {
+    Resource { r#type: ResourceType::Cluster.into(), name: String::new() }
 }
 
 pub(crate) async fn bind(
@@ -70,7 +70,7 @@ pub(crate) async fn bind(
     roles: &[&str],
 ) -> Result<(), Status> {
     let request = ModifyRoleBindingRequest {
-        resource: cluster(),
+        resource: Some(cluster()),
         principal: principal.to_owned(),
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
     };
