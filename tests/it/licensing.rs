@@ -62,8 +62,9 @@ fn what_others_signed_by_the_format_is_understood() {
     let inspect = ["license", "inspect", "--license-public-key", "tests.pub"];
     let shown = cli.ok_with(&inspect, &Authority::get().code(FAR));
     assert!(shown.contains("2099-01-31"), "{shown}");
-    let shown = cli.ok_with(&inspect, &Authority::stranger().code(FAR));
-    assert!(shown.contains("nobody trusted"), "{shown}");
+    let ran = cli.run_with(&inspect, &Authority::stranger().code(FAR));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("nobody trusted"), "{ran:?}");
 }
 
 #[cfg(unix)]
