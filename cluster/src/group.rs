@@ -201,6 +201,20 @@ impl<M: StateMachine> Group<M> {
         Ok((Self { inner: Arc::new(inner) }, end))
     }
 
+    /// As [`Group::propose`], for a command that lets the state grow: refused already when the disk
+    /// is low, while there is still room for others.
+    pub async fn propose_growing(
+        &self,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<Applied, ProposeError> {
+        if self.inner.shared.disk_low.load(Ordering::Relaxed) {
+            metrics::counter!("muster_raft_proposals_total", "result" => "not_done").increment(1);
+            return Err(ProposeError::NotDone(NotDone::DiskFull));
+        }
+        self.propose(command, deadline).await
+    }
+
     /// Has `command` committed and applied, exactly once, and brings back what this replica's state
     /// machine answered.
     pub async fn propose(

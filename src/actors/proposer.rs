@@ -46,13 +46,16 @@ impl Proposer {
         if call.deadline <= Instant::now() {
             return Err(NotDone::Late.into());
         }
+        let grows = grows(&kind);
         let command =
             Command { caller: Some(call.caller), request_id: call.request_id, kind: Some(kind) };
-        let applied = self
-            .group
-            .propose(command.encode_to_vec().into(), call.deadline)
-            .await
-            .map_err(not_applied)?;
+        let command = command.encode_to_vec().into();
+        let applied = if grows {
+            self.group.propose_growing(command, call.deadline).await
+        } else {
+            self.group.propose(command, call.deadline).await
+        };
+        let applied = applied.map_err(not_applied)?;
         let reply = Reply::decode(applied.reply).map_err(|_| CallError::Misunderstood)?;
         match reply.kind {
             Some(reply::Kind::Rejected(rejection)) => Err(CallError::Rejected(rejection)),
@@ -60,6 +63,25 @@ impl Proposer {
             None => Err(CallError::Misunderstood),
         }
     }
+}
+
+/// Whether a command may let the state grow for good: such ones are refused first when the disk
+/// fills, so that beats, deletions and revocations are taken as long as possible.
+fn grows(kind: &command::Kind) -> bool {
+    use command::Kind;
+    !matches!(
+        kind,
+        Kind::RecordHeartbeats(_)
+            | Kind::HeartbeatEnterprise(_)
+            | Kind::DeactivateEnterprise(_)
+            | Kind::ConfigureServer(_)
+            | Kind::DeleteCluster(_)
+            | Kind::RemoveLicenseAndClusters(_)
+            | Kind::RevokeToken(_)
+            | Kind::RevokeTokensOf(_)
+            | Kind::DeleteExpiredTokens(_)
+            | Kind::DeactivateAuth(_)
+    )
 }
 
 fn not_applied(error: ProposeError) -> CallError {

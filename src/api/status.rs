@@ -62,7 +62,7 @@ fn of_not_done(reason: NotDone) -> Status {
             "too many requests are waiting, nothing was done: ask again later",
         ),
         NotDone::DiskFull => Status::resource_exhausted(
-            "the disk is almost full, nothing was done: only heartbeats and deletions are taken",
+            "the disk is almost full, nothing was done: make room, or ask another replica; heartbeats and deletions are taken longest",
         ),
         NotDone::TooLarge => {
             Status::resource_exhausted("the request is too large, nothing was done")

@@ -55,6 +55,9 @@ pub struct Forward {
     /// Envelopes as they go into the log.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub envelopes: Vec<Bytes>,
+    /// Which start of the sender's process; its answer says it again.
+    #[prost(uint64, tag = "3")]
+    pub incarnation: u64,
 }
 
 /// Whether the receiver of a [`Forward`] appended it.
@@ -69,6 +72,9 @@ pub struct ForwardAnswer {
     /// The sequences of the [`Forward`].
     #[prost(uint64, repeated, tag = "3")]
     pub sequences: Vec<u64>,
+    /// The incarnation of the [`Forward`].
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
 }
 
 /// The offer of a snapshot: the receiver asks for its chunks.

@@ -63,6 +63,8 @@ use transfers::Transfers;
 
 /// Bytes that may wait before the applier; beyond it a follower takes no more appends.
 const BACKLOG_BYTES: u64 = 256 << 20;
+/// Writes before the disk, or batches before the applier, that may wait.
+const BACKLOG_JOBS: usize = 4096;
 
 /// Why a replica must stop.
 #[derive(Debug, thiserror::Error)]
@@ -231,7 +233,10 @@ impl Core {
     }
 
     fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let mut place = proposals::Place { node: &mut self.node, now, tick: self.ticks };
+        let clogged = self.is_clogged();
+        let incarnation = self.config.incarnation;
+        let tick = self.ticks;
+        let mut place = proposals::Place { node: &mut self.node, now, tick, clogged, incarnation };
         self.proposals.flush(&mut place, out);
         #[cfg(feature = "mutants")]
         if mutant!(ReadUnconfirmed) && self.node.raft.state == StateRole::Leader {
@@ -253,6 +258,11 @@ impl Core {
         }
         if self.node.raft.state != StateRole::Leader {
             if self.may_not_campaign() {
+                // A state under installation cannot lead, but the lease of a leader that fell silent
+                // must run out all the same: others may need this vote.
+                let election = self.config.election_ticks as usize;
+                let elapsed = &mut self.node.raft.election_elapsed;
+                *elapsed = (*elapsed + 1).min(election);
                 return;
             }
             if self.is_only_voter() {
@@ -278,6 +288,13 @@ impl Core {
         let election = self.config.election_ticks as usize;
         let spread = mixed % u64::from(self.config.election_ticks.max(1));
         election + usize::try_from(spread).unwrap_or(0)
+    }
+
+    /// Whether so much lies before the disk or the state machine that no more may be taken.
+    fn is_clogged(&self) -> bool {
+        self.snapshots.backlog() > BACKLOG_BYTES
+            || self.snapshots.batches() > BACKLOG_JOBS
+            || self.writes.len() > BACKLOG_JOBS
     }
 
     fn is_only_voter(&self) -> bool {
@@ -315,7 +332,12 @@ impl Core {
                 _ => self.dropped += 1,
             },
             Kind::Forward(forward) => self.proposals.forwarded(from, forward),
-            Kind::ForwardAnswer(answer) => self.proposals.answered(&answer),
+            Kind::ForwardAnswer(answer) => {
+                // A process numbers its requests from 1 again, so an old one's answer says nothing.
+                if answer.incarnation == self.config.incarnation {
+                    self.proposals.answered(&answer);
+                }
+            }
             Kind::SnapshotHead(head) => self.offered(from, &head, out)?,
             Kind::SnapshotWant(want) => self.transfers.wanted(from, want, self.ticks, out),
             Kind::SnapshotChunk(chunk) => self.transfers.chunk(from, chunk, self.ticks, out),
@@ -339,7 +361,7 @@ impl Core {
         let facts = Facts {
             writing: self.writes.has_data(),
             may_not_campaign: self.may_not_campaign() || self.is_only_voter(),
-            clogged: self.snapshots.backlog() > BACKLOG_BYTES,
+            clogged: self.is_clogged(),
         };
         match guard::judge(&self.node.raft, from, &message, facts) {
             // An error only says that raft ignored it.

@@ -57,6 +57,9 @@ pub(super) struct Place<'a> {
     pub(super) node: &'a mut RawNode<Tail>,
     pub(super) now: Timestamp,
     pub(super) tick: u64,
+    /// So much is under way already that no more may be appended.
+    pub(super) clogged: bool,
+    pub(super) incarnation: u64,
 }
 
 impl Proposals {
@@ -138,18 +141,19 @@ impl Proposals {
                 .map(|(sequence, _)| *sequence)
                 .collect();
         }
-        if !leads || self.stalled {
+        let held = self.stalled || (leads && place.clogged);
+        if !leads || held {
             for (from, forward) in std::mem::take(&mut self.forwarded) {
-                out.push(answer(from, forward.sequences, epoch.0, false));
+                out.push(answer(from, forward, epoch.0, false));
             }
         }
-        if self.stalled || epoch.1 == 0 {
+        if held || epoch.1 == 0 {
             return;
         }
         if leads {
             self.append(place, out);
         } else {
-            self.forward(ReplicaId(epoch.1), place.tick, out);
+            self.forward(ReplicaId(epoch.1), place, out);
         }
     }
 
@@ -183,7 +187,7 @@ impl Proposals {
             accepted = place.node.step(message).is_ok();
         }
         for (from, forward) in std::mem::take(&mut self.forwarded) {
-            out.push(answer(from, forward.sequences, term, accepted));
+            out.push(answer(from, forward, term, accepted));
         }
         if !accepted {
             self.stalled = true;
@@ -199,18 +203,22 @@ impl Proposals {
         }
     }
 
-    fn forward(&mut self, leader: ReplicaId, tick: u64, out: &mut Vec<Output>) {
-        let mut forward = Forward::default();
+    fn forward(&mut self, leader: ReplicaId, place: &Place<'_>, out: &mut Vec<Output>) {
+        let empty = Forward { incarnation: place.incarnation, ..Forward::default() };
+        let mut forward = empty.clone();
         let mut bytes = 0;
         for sequence in std::mem::take(&mut self.queue) {
             let Some(open) = self.open.get_mut(&sequence) else { continue };
             open.unanswered += 1;
-            open.sent_at = tick;
+            open.sent_at = place.tick;
             if !forward.sequences.is_empty()
                 && (bytes + open.data.len() > FORWARD_BYTES
                     || forward.sequences.len() >= FORWARD_COUNT)
             {
-                out.push(send(leader, Kind::Forward(std::mem::take(&mut forward))));
+                out.push(send(
+                    leader,
+                    Kind::Forward(std::mem::replace(&mut forward, empty.clone())),
+                ));
                 bytes = 0;
             }
             bytes += open.data.len();
@@ -223,8 +231,9 @@ impl Proposals {
     }
 }
 
-fn answer(to: ReplicaId, sequences: Vec<u64>, term: u64, accepted: bool) -> Output {
-    send(to, Kind::ForwardAnswer(ForwardAnswer { term, accepted, sequences }))
+fn answer(to: ReplicaId, forward: Forward, term: u64, accepted: bool) -> Output {
+    let Forward { sequences, incarnation, .. } = forward;
+    send(to, Kind::ForwardAnswer(ForwardAnswer { term, accepted, sequences, incarnation }))
 }
 
 fn send(to: ReplicaId, kind: Kind) -> Output {

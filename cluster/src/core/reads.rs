@@ -22,11 +22,13 @@ pub(super) struct Reads {
     /// The highest ticket that is in no round yet.
     waiting: Option<u64>,
     round: Option<Round>,
+    /// Rounds that nobody answered in time, since the last that somebody did.
+    unanswered: u32,
 }
 
 impl Reads {
     pub(super) fn new(me: ReplicaId, incarnation: u64) -> Self {
-        Self { me, incarnation, rounds: 0, waiting: None, round: None }
+        Self { me, incarnation, rounds: 0, waiting: None, round: None, unanswered: 0 }
     }
 
     pub(super) fn add(&mut self, ticket: u64) {
@@ -42,13 +44,21 @@ impl Reads {
             return;
         }
         let stale = match &self.round {
-            Some(round) => tick >= round.asked_at + patience || epoch != round.epoch,
+            // Patience doubles: an answer that takes longer than the first would never be waited for.
+            Some(round) => {
+                epoch != round.epoch || tick >= round.asked_at + (patience << self.unanswered)
+            }
             None => self.waiting.is_some(),
         };
         if !stale {
             return;
         }
-        let lost = self.round.take().map(|round| round.ticket);
+        let lost = self.round.take();
+        self.unanswered = match &lost {
+            Some(lost) if lost.epoch == epoch => (self.unanswered + 1).min(5),
+            _ => 0,
+        };
+        let lost = lost.map(|round| round.ticket);
         let Some(ticket) = self.waiting.take().max(lost) else { return };
         self.rounds += 1;
         let round = if mutant!(ReadNameReused) { 0 } else { self.rounds };

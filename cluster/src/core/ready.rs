@@ -47,6 +47,10 @@ impl Writes {
         self.pending.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(super) fn has_data(&self) -> bool {
         self.pending.iter().any(|write| write.data)
     }
@@ -193,14 +197,15 @@ impl Core {
             MessageType::MsgAppend => Lane::Bulk,
             _ => Lane::Control,
         };
-        let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        let snapshot = (message.get_msg_type() == MessageType::MsgSnapshot)
+            .then(|| message.get_snapshot().get_metadata().index);
         let Ok(bytes) = message.write_to_bytes() else {
             // Cannot happen: raft fills every field it sends. Lost messages are sent again.
             self.dropped += 1;
             return;
         };
-        if snapshot {
-            self.offer(to, bytes.into(), out);
+        if let Some(index) = snapshot {
+            self.offer(to, index, bytes.into(), out);
             return;
         }
         let payload = PeerMessage::payload(Kind::Raft(bytes.into()));

@@ -61,6 +61,10 @@ impl Snapshots {
         self.backlog
     }
 
+    pub(super) fn batches(&self) -> usize {
+        self.handed.len()
+    }
+
     pub(super) fn installing(&self) -> bool {
         self.installing.is_some()
     }
@@ -149,10 +153,11 @@ impl Core {
         }
     }
 
-    /// Raft wants a peer to have the newest snapshot.
-    pub(super) fn offer(&mut self, to: ReplicaId, raft: Bytes, out: &mut Vec<Output>) {
-        match self.node.store().newest().cloned() {
+    /// Raft wants a peer to have the snapshot of `index`, which was the newest when it said so.
+    pub(super) fn offer(&mut self, to: ReplicaId, index: u64, raft: Bytes, out: &mut Vec<Output>) {
+        match self.node.store().newest().filter(|meta| meta.index == index).cloned() {
             Some(meta) => self.transfers.offer(to, &meta, raft, self.ticks, out),
+            // A newer one was saved meanwhile: raft asks again.
             None => self.node.report_snapshot(to.0, SnapshotStatus::Failure),
         }
     }
@@ -178,6 +183,7 @@ impl Core {
         };
         if message.term < self.node.raft.term || self.snapshots.installing() {
             self.dropped += 1;
+            out.push(transfers::verdict(from, head.transfer, false));
             return Ok(());
         }
         let log = &self.node.raft.raft_log;

@@ -31,6 +31,8 @@ pub(crate) enum KeepJob<M: StateMachine> {
 struct Outgoing {
     transfer: u64,
     next: u64,
+    /// The last chunk is sent: what is still asked for was asked before the receiver knew.
+    done: bool,
     chunks: Peekable<SnapshotReader>,
 }
 
@@ -71,8 +73,11 @@ impl<M: StateMachine> Keeper<M> {
                 }
                 KeepJob::Receive { from, transfer, meta } => {
                     self.incoming = None;
-                    let receiver = self.store.receive(meta)?;
-                    self.incoming = Some((from, transfer, receiver));
+                    match self.store.receive(meta) {
+                        Ok(receiver) => self.incoming = Some((from, transfer, receiver)),
+                        Err(error) if is_full(&error) => self.received(from, transfer, false),
+                        Err(error) => return Err(error.into()),
+                    }
                 }
                 KeepJob::Store { from, transfer, last, data } => {
                     self.store_chunk(from, transfer, last, &data)?;
@@ -92,7 +97,7 @@ impl<M: StateMachine> Keeper<M> {
         let meta = match newest.map_or_else(|| self.write(picture, conf), Ok) {
             Ok(meta) => meta,
             // There is room again some day, and until then the log stays longer.
-            Err(SnapshotError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 self.not_saved(ticket, SaveError::DiskFull);
                 return Ok(());
             }
@@ -135,6 +140,9 @@ impl<M: StateMachine> Keeper<M> {
         first: u64,
         count: u64,
     ) -> Result<(), SnapshotError> {
+        if self.outgoing.get(&to).is_some_and(|sent| sent.transfer == transfer && sent.done) {
+            return Ok(());
+        }
         let fits = |outgoing: &Outgoing| outgoing.transfer == transfer && outgoing.next == first;
         let mut outgoing = if let Some(outgoing) = self.outgoing.remove(&to).filter(fits) {
             outgoing
@@ -143,7 +151,7 @@ impl<M: StateMachine> Keeper<M> {
             for _ in 0..first {
                 chunks.next().transpose()?;
             }
-            Outgoing { transfer, next: first, chunks }
+            Outgoing { transfer, next: first, done: false, chunks }
         };
         for _ in 0..count {
             let Some(data) = outgoing.chunks.next().transpose()? else { return Ok(()) };
@@ -155,7 +163,8 @@ impl<M: StateMachine> Keeper<M> {
                 return Ok(());
             }
             if last {
-                return Ok(());
+                outgoing.done = true;
+                break;
             }
         }
         self.outgoing.insert(to, outgoing);
@@ -190,12 +199,25 @@ impl<M: StateMachine> Keeper<M> {
                 false
             }
             Err(SnapshotError::TooLarge { .. }) => false,
+            Err(error) if is_full(&error) => {
+                tracing::warn!(peer = %from, "no room for a snapshot");
+                false
+            }
             Err(error) => return Err(error.into()),
         };
-        count("receive", if ok { "ok" } else { "refused" });
-        self.shared.inbox.push(Input::SnapshotReceived { from, transfer, ok });
+        self.received(from, transfer, ok);
         Ok(())
     }
+
+    fn received(&self, from: ReplicaId, transfer: u64, ok: bool) {
+        count("receive", if ok { "ok" } else { "refused" });
+        self.shared.inbox.push(Input::SnapshotReceived { from, transfer, ok });
+    }
+}
+
+/// There is room again some day; until then the replica goes on without.
+fn is_full(error: &SnapshotError) -> bool {
+    matches!(error, SnapshotError::Io { source, .. } if source.kind() == ErrorKind::StorageFull)
 }
 
 fn count(direction: &'static str, result: &'static str) {

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, atomic::Ordering, mpsc::SyncSender},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Sender, SyncSender},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,8 +34,8 @@ pub(crate) struct Runner<M: StateMachine> {
     /// Ticks without a leader after which clients are not let in any more.
     pub(crate) patience: u64,
     pub(crate) peers: Peers,
-    pub(crate) writer: SyncSender<WriteJob>,
-    pub(crate) applier: SyncSender<ApplyJob>,
+    pub(crate) writer: Sender<WriteJob>,
+    pub(crate) applier: Sender<ApplyJob>,
     pub(crate) keeper: SyncSender<KeepJob<M>>,
     pub(crate) gauges: Gauges,
     /// Peers whose queue overflowed and of whom raft was told.
@@ -42,12 +46,17 @@ pub(crate) struct Runner<M: StateMachine> {
     pub(crate) writes: VecDeque<(u64, Instant)>,
     /// When leadership was last offered to others because of the disk.
     pub(crate) moved_on: Option<Instant>,
+    /// Since when this replica leads.
+    pub(crate) led_since: Option<Instant>,
 }
 
 /// A leader whose disk hangs for so long looks for another one.
 const STALL: Duration = Duration::from_secs(1);
 /// A replica whose disk hangs for so long is worse than none.
 const HANG: Duration = Duration::from_secs(30);
+/// A leader with a full disk leads for so long before it looks for another: when all disks are full,
+/// leadership must not go round.
+const FULL: Duration = Duration::from_secs(60);
 
 impl<M: StateMachine> Runner<M> {
     /// Turns until the inbox is closed.
@@ -144,10 +153,12 @@ impl<M: StateMachine> Runner<M> {
         if stalled > HANG {
             return Err(StartError::DiskHangs(stalled));
         }
-        let unfit = stalled > STALL || self.shared.disk_full.load(Ordering::Relaxed);
+        let full = self.shared.disk_full.load(Ordering::Relaxed)
+            && self.led_since.is_some_and(|since| now - since > FULL);
+        let patience = if stalled > STALL { STALL } else { FULL };
         let leads = self.shared.leadership.borrow().role == Role::Leader;
-        let waited = self.moved_on.is_none_or(|at| now - at > STALL);
-        if !(unfit && leads && waited) {
+        let waited = self.moved_on.is_none_or(|at| now - at > patience);
+        if !((stalled > STALL || full) && leads && waited) {
             return Ok(None);
         }
         tracing::warn!(?stalled, "the disk does not keep up; another replica should lead");
@@ -161,7 +172,9 @@ impl<M: StateMachine> Runner<M> {
                 self.clogged.remove(&to);
             }
             // Once: telling raft of each loss would keep the peer from catching up.
-            Err(SendError::QueueFull(_)) if self.clogged.insert(to) => {
+            Err(SendError::QueueFull(_) | SendError::NotConnected(_))
+                if self.clogged.insert(to) =>
+            {
                 self.shared.inbox.push(Input::PeerDown(to));
             }
             Err(error) => tracing::trace!(peer = %to, %error, "a message is lost"),
@@ -176,6 +189,11 @@ impl<M: StateMachine> Runner<M> {
             "leadership"
         );
         let before = self.shared.leadership.send_replace(leadership);
+        if leadership.role != Role::Leader {
+            self.led_since = None;
+        } else if before.role != Role::Leader {
+            self.led_since = Some(Instant::now());
+        }
         if leadership.leader.is_some() && leadership.leader != before.leader {
             metrics::counter!("muster_raft_leader_changes_total").increment(1);
         }

@@ -50,6 +50,8 @@ pub(crate) struct Shared<M: StateMachine> {
     pub(crate) leaderless: AtomicBool,
     /// Too little room on the disk for any command.
     pub(crate) disk_full: AtomicBool,
+    /// So little room is left that the state must not grow.
+    pub(crate) disk_low: AtomicBool,
     /// Bytes.
     pub(crate) disk_free: AtomicU64,
     pub(crate) ending: Ending,

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
-        mpsc::sync_channel,
+        mpsc::{channel, sync_channel},
     },
     time::Instant,
 };
@@ -86,6 +86,7 @@ pub(crate) async fn start<M: StateMachine>(
         leadership: watch::Sender::new(Leadership::default()),
         leaderless: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
+        disk_low: AtomicBool::new(false),
         disk_free: AtomicU64::new(u64::MAX),
         ending,
         members,
@@ -131,10 +132,11 @@ fn spawn_all<M: StateMachine>(
 ) -> Result<(), StartError> {
     let Opened { log, store, newest, state, core, data } = opened;
     let Inner { shared, peers, timers, .. } = inner;
-    let (to_writer, for_writer) = sync_channel(QUEUE);
-    let (to_applier, for_applier) = sync_channel(QUEUE);
+    // The core never waits for its threads: it bounds what lies before them by refusing to take more.
+    let (to_writer, for_writer) = channel();
+    let (to_applier, for_applier) = channel();
     let (to_keeper, for_keeper) = sync_channel(QUEUE);
-    let writer = Writer { shared: Arc::clone(shared), jobs: for_writer, log, folder: data };
+    let writer = Writer::new(Arc::clone(shared), for_writer, log, data);
     let applier = Applier {
         shared: Arc::clone(shared),
         jobs: for_applier,
@@ -158,6 +160,7 @@ fn spawn_all<M: StateMachine>(
         leaderless: 0,
         writes: VecDeque::new(),
         moved_on: None,
+        led_since: None,
         shared: Arc::clone(shared),
     };
     let threads = vec![

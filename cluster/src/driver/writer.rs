@@ -13,6 +13,7 @@ use std::{
 use super::shared::Shared;
 use crate::{
     core::Input,
+    disk::{DiskLimits, DiskState, DiskWatch},
     folder::DataFolder,
     group::StartError,
     log::{LogBatch, LogMark, LogStore},
@@ -31,14 +32,25 @@ pub(crate) enum WriteJob {
 }
 
 pub(crate) struct Writer<M: StateMachine> {
-    pub(crate) shared: Arc<Shared<M>>,
-    pub(crate) jobs: Receiver<WriteJob>,
-    pub(crate) log: Box<dyn LogStore>,
+    shared: Arc<Shared<M>>,
+    jobs: Receiver<WriteJob>,
+    log: Box<dyn LogStore>,
+    disk: DiskWatch,
     /// Dropped after the log: the folder is free only when its log is closed.
-    pub(crate) folder: DataFolder,
+    folder: DataFolder,
 }
 
 impl<M: StateMachine> Writer<M> {
+    pub(crate) fn new(
+        shared: Arc<Shared<M>>,
+        jobs: Receiver<WriteJob>,
+        log: Box<dyn LogStore>,
+        folder: DataFolder,
+    ) -> Self {
+        let disk = DiskWatch::new(folder.path(), DiskLimits::default());
+        Self { shared, jobs, log, disk, folder }
+    }
+
     /// Writes until nobody is left to ask for it. All that waits is one write and one sync.
     pub(crate) fn run(mut self) -> Result<(), StartError> {
         let mut looked: Option<Instant> = None;
@@ -80,9 +92,14 @@ impl<M: StateMachine> Writer<M> {
         Ok(())
     }
 
-    fn look(&self) -> io::Result<()> {
-        let free = fs4::available_space(self.folder.path())?;
+    fn look(&mut self) -> io::Result<()> {
+        let (state, space) = self.disk.look()?;
+        let free = space.available;
         self.shared.disk_free.store(free, Ordering::Relaxed);
+        let low = state == DiskState::Low;
+        if self.shared.disk_low.swap(low, Ordering::Relaxed) != low {
+            tracing::warn!(free, low, "commands that let the state grow depend on the disk's room");
+        }
         let full = free < ROOM;
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(free, full, "the disk's room changed");

@@ -126,9 +126,10 @@ impl Folder {
         Ok(names)
     }
 
-    fn prune(&self) -> Result<(), SnapshotError> {
+    /// Removes all but the newest ones and `published`, which may be older: somebody waits for it.
+    fn prune(&self, published: Name) -> Result<(), SnapshotError> {
         let names = self.names()?;
-        for name in names.iter().rev().skip(KEPT) {
+        for name in names.iter().rev().skip(KEPT).filter(|name| **name != published) {
             fs::remove_file(self.path.join(name.file()))
                 .map_err(|source| SnapshotError::Io { doing: "be removed", source })?;
         }
@@ -201,7 +202,7 @@ impl Draft {
         let naming = self.folder.naming.lock().unwrap_or_else(PoisonError::into_inner);
         durable::rename(path, &self.folder.path.join(name.file())).map_err(writing)?;
         self.leftover.0 = None;
-        self.folder.prune()?;
+        self.folder.prune(name)?;
         drop(naming);
         Ok(meta)
     }
