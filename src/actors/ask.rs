@@ -49,7 +49,7 @@ where
     actor.try_send(Ask { call, kind: Box::new(kind), answer }).map_err(|error| refused(&error))?;
     match tokio::time::timeout_at(deadline, answered).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(NotDone::Stopping.into()),
-        Err(_) => Err(CallError::MayBeDone),
+        // Out of time, or the actor is gone: it may have proposed before.
+        Ok(Err(_)) | Err(_) => Err(CallError::MayBeDone),
     }
 }

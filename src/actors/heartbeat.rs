@@ -67,8 +67,8 @@ impl Heartbeats {
         self.actor.try_send(Add { beat, answer }).map_err(|error| refused(&error))?;
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => answer.map_err(|error| about(error, id)),
-            Ok(Err(_)) => Err(NotDone::Stopping.into()),
-            Err(_) => Err(CallError::MayBeDone),
+            // Out of time, or the actor is gone: it may have proposed before.
+            Ok(Err(_)) | Err(_) => Err(CallError::MayBeDone),
         }
     }
 }

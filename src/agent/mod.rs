@@ -23,6 +23,7 @@ use muster_proto::versionpb_v2::Version;
 use muster_proto::versionpb_v2::api_server::ApiServer as VersionServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tracing::info;
 
@@ -35,6 +36,12 @@ use service::Service;
 
 pub use record::{RecordError, Tie};
 pub use register::Registration;
+
+/// The longest that a client may take to agree on TLS.
+const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest that connections may keep an agent that is told to stop.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
 /// How an agent runs.
 #[derive(Debug)]
@@ -140,8 +147,18 @@ impl Agent {
             .http2_keepalive_timeout(Some(Duration::from_secs(20)));
         if let Some((certificate, key)) = &self.options.tls {
             let identity = Identity::from_pem(certificate, key);
-            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+            let tls = ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_MAX);
+            server = server.tls_config(tls)?;
         }
+        let stopping = CancellationToken::new();
+        let stop = async {
+            stop.await;
+            stopping.cancel();
+        };
+        let overtime = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(SHUTDOWN_MAX).await;
+        };
         info!(address = %self.address, "the agent answers");
         let serving = server
             .add_service(health_service)
@@ -172,6 +189,7 @@ impl Agent {
         let beating = heartbeat::keep_beating(&self.member, self.options.interval, &*self.entropy);
         tokio::select! {
             served = serving => Ok(served?),
+            () = overtime => Ok(()),
             () = registering => Ok(()),
             () = beating => Ok(()),
         }

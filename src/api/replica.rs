@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use super::caller::Desk;
 use super::status;
 use crate::actors::{Call, MemberInfo, Reader, Replica, Role};
-use crate::state::LogTime;
 use crate::state::access::Need;
+use crate::state::{LogTime, State};
 use muster_proto::auth_v2::Permission;
 
 /// The service.
@@ -23,10 +23,23 @@ pub(super) struct ReplicaService {
 }
 
 impl ReplicaService {
-    /// Judged by the state of this replica alone: an operator must get in when nothing else works.
-    fn require(&self, call: &Call, permission: Permission) -> Result<(), Status> {
+    /// Who may look is judged by the state of this replica alone: an operator must see something when
+    /// nothing else works.
+    fn may_look(&self, call: &Call) -> Result<(), Status> {
+        self.judge(&self.reader.local(), call, Permission::ClusterDebugDump)
+    }
+
+    /// Who may act is judged by the state that the group agrees on, which knows of every token that was
+    /// revoked; and it takes what only an administrator has.
+    async fn may_act(&self, call: &Call) -> Result<(), Status> {
+        let view =
+            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        self.judge(&view, call, Permission::ClusterEnterprisePause)
+    }
+
+    fn judge(&self, view: &State, call: &Call, permission: Permission) -> Result<(), Status> {
         let need = Need::PermissionIfOn(permission);
-        let judged = self.reader.local().require(Some(&call.caller), need, self.desk.now());
+        let judged = view.require(Some(&call.caller), need, self.desk.now());
         judged.map_err(|no| status::of_rejection(&no))
     }
 }
@@ -38,7 +51,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<StatusRequest>,
     ) -> Result<Response<ReplicaStatus>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.require(&call, Permission::ClusterDebugDump)?;
+        self.may_look(&call)?;
         let info = self.replica.info();
         Ok(Response::new(ReplicaStatus {
             id: info.id,
@@ -64,7 +77,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.require(&call, Permission::ClusterDebugDump)?;
+        self.may_act(&call).await?;
         let to = request.into_inner().to;
         let to = Some(to.as_str()).filter(|to| !to.is_empty());
         let leader = self
@@ -80,7 +93,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<SaveSnapshotRequest>,
     ) -> Result<Response<SaveSnapshotResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.require(&call, Permission::ClusterDebugDump)?;
+        self.may_act(&call).await?;
         let saved =
             self.replica.save_snapshot().await.map_err(|error| status::of_replica(&error))?;
         Ok(Response::new(SaveSnapshotResponse {

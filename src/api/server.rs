@@ -31,7 +31,13 @@ use crate::clock::Clock;
 use crate::seal::DataKey;
 
 /// The largest message either way.
-const MESSAGE_BYTES_MAX: usize = 20 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 20 << 20;
+
+/// Requests under way on one connection.
+const STREAMS_MAX: u32 = 1024;
+
+/// The longest that a client may take to agree on TLS.
+const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks at whether this replica serves.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -85,6 +91,21 @@ pub struct ApiTls {
     pub key: Vec<u8>,
 }
 
+impl ApiTls {
+    /// Settles that certificate and key can be served with.
+    ///
+    /// # Errors
+    /// When one of them is not what it should be, or they do not belong together.
+    pub fn check(&self) -> Result<(), tonic::transport::Error> {
+        Server::builder().tls_config(self.config()).map(drop)
+    }
+
+    fn config(&self) -> ServerTlsConfig {
+        let identity = Identity::from_pem(&self.cert, &self.key);
+        ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_MAX)
+    }
+}
+
 impl std::fmt::Debug for ApiTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ApiTls")
@@ -106,12 +127,12 @@ pub async fn serve(
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .max_concurrent_streams(Some(65_536))
-        .max_connection_age(options.connection_age)
-        .max_connection_age_grace(options.request_timeout);
+        .max_concurrent_streams(Some(STREAMS_MAX))
+        // Without a time of grace: with one, tonic drops the connection after both, and the client is
+        // never told to go.
+        .max_connection_age(options.connection_age);
     if let Some(tls) = options.tls {
-        let identity = Identity::from_pem(tls.cert, tls.key);
-        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+        server = server.tls_config(tls.config())?;
     }
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))

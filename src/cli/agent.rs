@@ -205,13 +205,14 @@ fn member_config(text: &str) -> Result<BTreeMap<String, String>, Failure> {
     if let Ok(map) = serde_json::from_str(text) {
         return Ok(map);
     }
-    let lines = text.lines().map(str::trim);
+    let lines = text.lines().map(str::trim).zip(1..);
     lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#') && *line != "---")
-        .map(|line| {
+        .filter(|(line, _)| !line.is_empty() && !line.starts_with('#') && *line != "---")
+        .map(|(line, number)| {
             let (key, value) = line.split_once(": ").ok_or_else(|| {
-                Failure::new(format!("ENTERPRISE_MEMBER_CONFIG: {line:?} is not `key: value`"))
-                    .exit(Exit::Refused)
+                // Not the line itself: it may hold a secret.
+                let what = format!("ENTERPRISE_MEMBER_CONFIG: line {number} is not `key: value`");
+                Failure::new(what).exit(Exit::Refused)
             })?;
             let value = value.trim().trim_matches(['"', '\'']);
             Ok((key.trim().to_owned(), value.to_owned()))

@@ -140,7 +140,8 @@ fn read_file(path: &str, problems: &mut Vec<String>) -> Vec<(&'static str, Vec<S
     let table = std::fs::read_to_string(path)
         .map_err(|error| format!("{path}: cannot be read: {error}"))
         .and_then(|text| {
-            text.parse::<toml::Table>().map_err(|error| format!("{path}: is no TOML: {error}"))
+            text.parse::<toml::Table>()
+                .map_err(|error| format!("{path}: {}", no_toml(&text, &error)))
         });
     let table = match table {
         Ok(table) => table,
@@ -162,6 +163,13 @@ fn read_file(path: &str, problems: &mut Vec<String>) -> Vec<(&'static str, Vec<S
         }
     }
     found
+}
+
+/// What is wrong and where, without the line itself: it may hold a secret.
+fn no_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: is no TOML: {}", error.message())
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {
