@@ -54,6 +54,17 @@ pub enum AddressError {
     Malformed(String),
 }
 
+impl AddressError {
+    /// What is wrong, without a word of the text: in a status it could pass for what clients match.
+    pub fn reason(&self) -> String {
+        match self {
+            AddressError::Scheme(_) => "unrecognized scheme in pachd address".to_owned(),
+            AddressError::Malformed(_) => "invalid host or port".to_owned(),
+            plain => plain.to_string(),
+        }
+    }
+}
+
 impl Address {
     /// Whether connections to it are TLS.
     pub fn is_secured(&self) -> bool {

@@ -118,7 +118,10 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         () = signals.next() => Ok(()),
         end = &mut group_end => Err(ServeError::Group { exit_code: end.exit_code, reason: end.reason }),
         name = actors.ended() => Err(ServeError::PartEnded(name)),
-        _ = &mut edge => Err(ServeError::PartEnded("the API")),
+        served = &mut edge => Err(match served {
+            Ok(Err(error)) => ServeError::Api(error),
+            Ok(Ok(())) | Err(_) => ServeError::PartEnded("the API"),
+        }),
     };
     settling.abort();
     if ended.is_ok() {

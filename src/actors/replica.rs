@@ -110,8 +110,8 @@ pub struct SavedSnapshot {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReplicaError {
     /// No replica has an id written like that.
-    #[error("{0:?} is not the id of a replica: 16 hex digits")]
-    NoId(String),
+    #[error("that is not the id of a replica: 16 hex digits")]
+    NoId,
     /// Leadership stays where it is.
     #[error("leadership was not handed over: {0}")]
     NotTransferred(String),
@@ -255,7 +255,7 @@ fn role(status: &GroupStatus) -> Role {
 }
 
 fn parse_id(text: &str) -> Result<ReplicaId, ReplicaError> {
-    u64::from_str_radix(text, 16).map(ReplicaId).map_err(|_| ReplicaError::NoId(text.to_owned()))
+    u64::from_str_radix(text, 16).map(ReplicaId).map_err(|_| ReplicaError::NoId)
 }
 
 fn member(member: MemberStatus) -> MemberInfo {

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::member::{Beat, Member};
 use super::record::Tie;
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use crate::dial::{self, MESSAGE_BYTES_MAX, Roots};
 use crate::entropy::{self, Entropy};
 
@@ -28,8 +28,9 @@ pub(super) async fn send(
     roots: &Roots,
     dial_limit: Duration,
 ) -> Result<Option<LicenseRecord>, Status> {
-    let address: Address = tie.license_server.parse().map_err(|error| {
-        Status::invalid_argument(format!("could not parse the pachd address: {error}"))
+    let address: Address = tie.license_server.parse().map_err(|error: AddressError| {
+        let reason = error.reason();
+        Status::invalid_argument(format!("could not parse the pachd address: {reason}"))
     })?;
     let attempt = async {
         let channel = dial::connect(&address, roots, dial_limit, |_| {})

@@ -40,10 +40,7 @@ fn page(view: &State, asked: &ListRequest) -> ListResponse {
         Ok(0) | Err(_) => PAGE_MAX,
         Ok(size) => size.min(PAGE_MAX),
     };
-    let mut matching = view
-        .fleet()
-        .iter_after(&asked.page_token)
-        .filter(|(id, _)| id.starts_with(&asked.id_prefix));
+    let mut matching = view.fleet().iter_after(&asked.page_token, &asked.id_prefix);
     let clusters: Vec<FleetCluster> =
         matching.by_ref().take(size).map(|(id, cluster)| listed(id, cluster)).collect();
     let next_page_token = match (matching.next(), clusters.last()) {

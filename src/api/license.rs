@@ -13,9 +13,11 @@ use muster_proto::license_v2::{
     UpdateClusterRequest, UpdateClusterResponse, UserClusterInfo, api_server::Api,
 };
 use muster_proto::muster::log::v1::Beat;
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
+use super::server::MESSAGE_BYTES_MAX;
 use super::status;
 use crate::actors::{Call, CallError, Heartbeats, License, NewCluster, Reader};
 use crate::clock::Clock;
@@ -139,7 +141,7 @@ impl Api for LicenseService {
         let (_place, call) = self.desk.open(&request)?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
         let view = self.view(&call, need).await?;
-        let clusters = view.fleet().iter().map(|(id, cluster)| listed(id, cluster)).collect();
+        let clusters = fitting(view.fleet().iter().map(|(id, cluster)| listed(id, cluster)))?;
         Ok(Response::new(ListClustersResponse { clusters }))
     }
 
@@ -194,19 +196,32 @@ impl Api for LicenseService {
     ) -> Result<Response<ListUserClustersResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         let view = self.view(&call, Need::TokenIfOn).await?;
-        let clusters = view
-            .fleet()
-            .iter()
-            .filter(|(_, cluster)| !cluster.enterprise_server)
-            .map(|(id, cluster)| UserClusterInfo {
-                id: id.to_owned(),
-                cluster_deployment_id: cluster.deployment_id.to_string(),
-                address: cluster.user_address.to_string(),
-                enterprise_server: cluster.enterprise_server,
-            })
-            .collect();
+        let clusters = view.fleet().iter().filter(|(_, cluster)| !cluster.enterprise_server);
+        let clusters = fitting(clusters.map(|(id, cluster)| UserClusterInfo {
+            id: id.to_owned(),
+            cluster_deployment_id: cluster.deployment_id.to_string(),
+            address: cluster.user_address.to_string(),
+            enterprise_server: cluster.enterprise_server,
+        }))?;
         Ok(Response::new(ListUserClustersResponse { clusters }))
     }
+}
+
+/// All rows, if one message can carry them; stops at the first that is too much.
+fn fitting<T: Message>(rows: impl Iterator<Item = T>) -> Result<Vec<T>, Status> {
+    let mut fitting = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let len = row.encoded_len();
+        bytes += 1 + prost::length_delimiter_len(len) + len;
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(Status::resource_exhausted(
+                "the fleet is too large for one message: list it page by page, as muster fleet does",
+            ));
+        }
+        fitting.push(row);
+    }
+    Ok(fitting)
 }
 
 fn listed(id: &str, cluster: &Cluster) -> ClusterStatus {

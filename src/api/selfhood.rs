@@ -9,7 +9,7 @@ use muster_proto::admin_v2::api_client::ApiClient;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use crate::dial::{self, Roots};
 
 /// Ports on the machine itself that always mean the server itself.
@@ -56,8 +56,9 @@ impl Selfhood {
         cluster_id: &str,
         deadline: Instant,
     ) -> Result<(), Status> {
-        let address: Address = license_server.parse().map_err(|error| {
-            Status::invalid_argument(format!("could not parse the pachd address: {error}"))
+        let address: Address = license_server.parse().map_err(|error: AddressError| {
+            let reason = error.reason();
+            Status::invalid_argument(format!("could not parse the pachd address: {reason}"))
         })?;
         if self.knows(&address) {
             return Ok(());

@@ -237,7 +237,7 @@ fn type_name(rejection: &Rejection) -> &'static str {
 /// The status of an operator's wish that was not granted.
 pub(super) fn of_replica(error: &ReplicaError) -> Status {
     match error {
-        ReplicaError::NoId(_) => Status::invalid_argument(error.to_string()),
+        ReplicaError::NoId => Status::invalid_argument(error.to_string()),
         ReplicaError::NotTransferred(_) | ReplicaError::NotSaved(_) => {
             Status::failed_precondition(error.to_string())
         }

@@ -35,8 +35,14 @@ async fn in_order(parts: Parts, patience: Duration) {
     // First, so that requests that come meanwhile are forwarded to a leader that stays.
     parts.replica.step_down().await;
     parts.stop.cancel();
-    if timeout(patience, parts.edge).await.is_err() {
-        tracing::warn!("requests were still under way when their time was over");
+    match timeout(patience, parts.edge).await {
+        Ok(Ok(Ok(()))) => (),
+        Ok(Ok(Err(error))) => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the API did not end in good order");
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "the API did not end in good order"),
+        Err(_) => tracing::warn!("requests were still under way when their time was over"),
     }
     if timeout(SHUTDOWN_MAX, parts.group.shutdown()).await.is_err() {
         tracing::warn!("the group did not stop in time; its log is complete all the same");

@@ -56,6 +56,19 @@ pub enum ServeError {
     /// Pachyderm's own key cannot be read by the cryptographic library.
     #[error("the built-in license key is of no use: {0}")]
     BuiltInKey(KeyError),
+    /// Certificate or key of the API.
+    #[error("the certificate of the API is of no use ({}, {})", cert.display(), key.display())]
+    ApiTls {
+        /// The certificate chain.
+        cert: PathBuf,
+        /// Its key.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: tonic::transport::Error,
+    },
+    /// The API cannot go on.
+    #[error("the API has ended")]
+    Api(#[source] tonic::transport::Error),
     /// Certificates between replicas.
     #[error("the certificates for peers are of no use: {0}")]
     PeerTls(#[from] PeerTlsError),
@@ -92,11 +105,12 @@ impl ServeError {
     /// input or output at start, 78 the configuration or the folder must be mended first.
     pub fn exit_code(&self) -> u8 {
         match self {
-            ServeError::Telemetry(_) | ServeError::PartEnded(_) => 70,
+            ServeError::Telemetry(_) | ServeError::Api(_) | ServeError::PartEnded(_) => 70,
             ServeError::Listen { .. } | ServeError::Data { .. } | ServeError::Io(_) => 74,
             ServeError::File { .. }
             | ServeError::Key { .. }
             | ServeError::BuiltInKey(_)
+            | ServeError::ApiTls { .. }
             | ServeError::PeerTls(_)
             | ServeError::Plan(_)
             | ServeError::Bootstrap(BootstrapError::Misfit(_) | BootstrapError::Refused(_)) => 78,

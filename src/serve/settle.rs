@@ -112,15 +112,25 @@ fn is_only_root_token(view: &State, token: &str) -> bool {
 /// Makes the roles on the server exactly these; root and the server's own parts keep theirs.
 async fn bind_all(parts: &Parts, wanted: &[(String, Vec<String>)]) -> Result<(), CallError> {
     let view = parts.reader.current(Instant::now() + PATIENCE).await?;
+    let mut outcome = Ok(());
     for (principal, roles) in changes(&view, wanted) {
         let resource = Resource { r#type: ResourceType::Cluster.into(), name: String::new() };
+        let whom = principal.clone();
         let binding = ModifyRoleBinding { resource: Some(resource), principal, roles };
-        parts.session.bind(as_auth_server(), binding).await?;
+        match parts.session.bind(as_auth_server(), binding).await {
+            Ok(_) => (),
+            Err(error @ CallError::Rejected(_)) => {
+                tracing::warn!(principal = whom, %error, "roles of the environment were not set");
+                outcome = outcome.and(Err(error));
+            }
+            Err(circumstances) => return Err(circumstances),
+        }
     }
-    Ok(())
+    outcome
 }
 
-/// What has to be bound anew: first what goes, then what comes or differs.
+/// What has to be bound anew: first what comes or differs, then what goes, so that nobody is without
+/// roles in between and one bad name keeps no other from its roles.
 fn changes(view: &State, wanted: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
     let is_fixed = |name: &str| name.starts_with("pach:") || name.starts_with("internal:");
     let bound =
@@ -136,7 +146,7 @@ fn changes(view: &State, wanted: &[(String, Vec<String>)]) -> Vec<(String, Vec<S
         let held = bound.get(name.as_str()).map(|held| held.iter().map(|role| role.name));
         !held.is_some_and(|held| held.eq(asked))
     });
-    unbound.chain(changed.cloned()).collect()
+    changed.cloned().chain(unbound).collect()
 }
 
 /// Asks again until the rules, rather than the circumstances, have decided.

@@ -71,11 +71,18 @@ impl Fleet {
         self.clusters.iter().map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
     }
 
-    /// The clusters whose ids come after `id`, in their order; all of them after the empty one.
-    pub fn iter_after(&self, id: &str) -> impl Iterator<Item = (&str, &Cluster)> {
+    /// The clusters whose ids begin with `prefix` and come after `id`, in their order; from the first
+    /// one after the empty id.
+    pub fn iter_after<'a>(
+        &'a self,
+        id: &'a str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Cluster)> {
+        let start = if prefix > id { Bound::Included(prefix) } else { Bound::Excluded(id) };
         self.clusters
-            .range::<_, str>((Bound::Excluded(id), Bound::Unbounded))
+            .range::<_, str>((start, Bound::Unbounded))
             .map(|(id, cluster)| (id.as_ref(), cluster.as_ref()))
+            .take_while(move |(id, _): &(&str, &Cluster)| id.starts_with(prefix))
     }
 
     /// The cluster of that id.

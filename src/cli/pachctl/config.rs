@@ -289,12 +289,30 @@ impl ConfigFile {
                 .map_err(|error| ConfigError::Unwritable { path: path.clone(), error })?;
         }
         replace(folder, &path, &text)
-            // A file mounted into a container cannot be replaced, only overwritten.
-            .or_else(|_| fs::write(&path, &text))
+            .or_else(|error| {
+                // A file mounted into a container cannot be replaced, only overwritten. Any other
+                // failure leaves the old file whole, and a new one is readable by its owner only.
+                if is_mounted(&error) && path.exists() {
+                    fs::write(&path, &text)
+                } else {
+                    Err(error)
+                }
+            })
             .map_err(|error| ConfigError::Unwritable { path: path.clone(), error })?;
         self.stored = Some(text);
         Ok(())
     }
+}
+
+/// Whether a file that cannot be replaced may still be written to.
+fn is_mounted(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy
+            | io::ErrorKind::CrossesDevices
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
