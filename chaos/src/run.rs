@@ -146,3 +146,23 @@ fn live_once(seed: u64, effort: Effort) -> Verdict {
     }
     verdict
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_world_twice() {
+        let effort = Effort {
+            seconds: Some(2),
+            twice: true,
+            quiet: false,
+            first_only: false,
+            threads: 1,
+            budget: None,
+        };
+        let summary = live_all(&[2, 3], effort);
+        assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+        assert_eq!(summary.figures.worlds, 2);
+    }
+}
