@@ -262,3 +262,27 @@ async fn a_member_does_not_pause() {
     let status = client.pause_status(enterprise_v2::PauseStatusRequest {}).await.unwrap();
     assert_eq!(status.into_inner().status, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_without_values_takes_the_members_own_address_and_deployment() {
+    let world = Replicas::start(1);
+    let agent = Agent::start(&["--deployment-id", "its-deployment"]);
+    let cli = administrator(&world, &agent).await;
+    assert_eq!(cli.ok(&["enterprise", "register", "--id", "pach-1"]), "");
+    let row = world.client(0).cluster("pach-1").await.unwrap().unwrap();
+    assert_eq!(row.address, agent.address());
+    let user = world.client(0).user_clusters().await.unwrap().remove(0);
+    assert_eq!(user.address, agent.address());
+    assert_eq!(user.cluster_deployment_id, "its-deployment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_holds_a_license_can_register_with_itself_under_another_id() {
+    let world = Replicas::start(1);
+    let cli = Cli::connected(&world.pachd_address(0));
+    cli.ok_with(&["license", "activate", "--no-register"], &format!("{}\n", code()));
+    assert_eq!(cli.ok(&["enterprise", "register", "--id", "by-hand"]), "");
+    assert!(cli.ok(&["enterprise", "get-state"]).contains("state: ACTIVE\n"));
+    let row = world.client(0).cluster("by-hand").await.unwrap().unwrap();
+    assert!(row.last_heartbeat.is_some());
+}
