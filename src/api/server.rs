@@ -237,3 +237,14 @@ async fn tell_health(reporter: HealthReporter, replica: Replica) {
         reporter.set_service_status("", status).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_refused_before_it_is_served() {
+        let tls = ApiTls { cert: b"no certificate".to_vec(), key: b"no key".to_vec() };
+        assert!(tls.check().is_err());
+    }
+}

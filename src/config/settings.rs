@@ -183,3 +183,16 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_by_its_line_and_not_by_its_text() {
+        let text = "name = \"a\"\nbootstrap-token = \"hush hush\n";
+        let told = no_toml(text, &text.parse::<toml::Table>().unwrap_err());
+        assert!(told.starts_with("line 2: "), "{told}");
+        assert!(!told.contains("hush"), "{told}");
+    }
+}

@@ -381,3 +381,25 @@ fn replace(field: &mut Arc<str>, text: &str) {
         *field = Arc::from(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_starts_at_its_prefix_or_after_its_token_and_ends_with_the_prefix() {
+        let mut fleet = Fleet::default();
+        for id in ["a", "b", "b-1", "b-2", "c"] {
+            let cluster = Cluster::new(&AddCluster::default(), [0; 32], LogTime(1));
+            fleet.insert(id, cluster);
+        }
+        let ids = |after, prefix| -> Vec<&str> {
+            fleet.iter_after(after, prefix).map(|(id, _)| id).collect()
+        };
+        assert_eq!(ids("", ""), ["a", "b", "b-1", "b-2", "c"]);
+        assert_eq!(ids("", "b"), ["b", "b-1", "b-2"]);
+        assert_eq!(ids("b", "b"), ["b-1", "b-2"]);
+        assert_eq!(ids("b-2", ""), ["c"]);
+        assert!(ids("c", "b").is_empty());
+    }
+}
