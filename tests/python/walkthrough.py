@@ -116,7 +116,7 @@ def walk(group, es):
     assert walk.next().user_clusters() == ["pach-1"]
     assert {walk.next().deployment_id() for _ in range(3)} == {"three-replicas"}
     assert {walk.next().server_version() for _ in range(3)} == {"2.11.6"}
-    assert all(walk.next().healthy() for _ in range(3))
+    until("health on every replica", lambda: all(walk.next().healthy() for _ in range(3)))
 
     walk.next().delete("pach-1")
     refused(

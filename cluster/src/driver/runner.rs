@@ -56,7 +56,7 @@ const STALL: Duration = Duration::from_secs(1);
 const HANG: Duration = Duration::from_secs(30);
 /// A leader with a full disk leads for so long before it looks for another: when all disks are full,
 /// leadership must not go round.
-const FULL: Duration = Duration::from_secs(60);
+const FULL: Duration = Duration::from_mins(1);
 
 impl<M: StateMachine> Runner<M> {
     /// Turns until the inbox is closed.
