@@ -118,7 +118,7 @@ async fn bind_all(parts: &Parts, wanted: &[(String, Vec<String>)]) -> Result<(),
         let whom = principal.clone();
         let binding = ModifyRoleBinding { resource: Some(resource), principal, roles };
         match parts.session.bind(as_auth_server(), binding).await {
-            Ok(_) => (),
+            Ok(()) => (),
             Err(error @ CallError::Rejected(_)) => {
                 tracing::warn!(principal = whom, %error, "roles of the environment were not set");
                 outcome = outcome.and(Err(error));
