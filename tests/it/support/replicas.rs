@@ -73,7 +73,7 @@ impl Replicas {
                 process: None,
             })
             .collect();
-        let world = Replicas { folder, setup, members };
+        let world = Replicas { members, folder, setup };
         if world.setup.peer_tls || world.setup.api_tls {
             world.make_certificates("tls");
         }
