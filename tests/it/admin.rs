@@ -10,6 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::replicas::{Replicas, Setup};
+use crate::support::wait;
 
 #[tokio::test]
 async fn inspect_cluster_answers_everybody_even_with_a_nonsensical_project() {
@@ -47,10 +48,14 @@ async fn the_version_is_the_one_that_clients_are_compatible_with() {
 #[tokio::test]
 async fn a_replica_that_serves_is_healthy() {
     let world = Replicas::start(1);
-    let mut client = HealthClient::new(world.client(0).channel);
-    let request = HealthCheckRequest { service: String::new() };
-    let answer = client.check(request).await.unwrap().into_inner();
-    assert_eq!(answer.status, 1);
+    let client = HealthClient::new(world.client(0).channel);
+    // It says so a moment after its probes do.
+    wait::until_ok("the replica to call itself healthy", || async {
+        let request = HealthCheckRequest { service: String::new() };
+        let status = client.clone().check(request).await.unwrap().into_inner().status;
+        if status == 1 { Ok(()) } else { Err(format!("status {status}")) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -83,7 +88,7 @@ async fn bootstrap_from_the_environment_is_idempotent() {
         ..Setup::default()
     };
     let mut world = Replicas::start_with(1, setup);
-    let state = crate::support::wait::until_ok("the license of the environment", || async {
+    let state = wait::until_ok("the license of the environment", || async {
         let license = world.client(0).license().await.map_err(|e| e.to_string())?;
         if license.activation_code == code { Ok(license.state) } else { Err("none".to_owned()) }
     })
