@@ -14,10 +14,9 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
 use super::selfhood::Selfhood;
-use super::status;
 use super::version::CompatVersion;
 use crate::activation::redact;
-use crate::actors::{Call, License, Reader};
+use crate::actors::{Call, CallError, License, Reader};
 use crate::clock::Clock;
 use crate::state::access::Need;
 use crate::state::{LogTime, State};
@@ -43,10 +42,9 @@ struct Standing {
 
 impl EnterpriseService {
     async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
-        let view =
-            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let view = self.reader.current(call.deadline).await?;
         let now = LogTime(self.clock.now().0);
-        view.require(Some(&call.caller), need, now).map_err(|no| status::of_rejection(&no))?;
+        view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
         Ok(view)
     }
 
@@ -85,8 +83,7 @@ impl Api for EnterpriseService {
                 (asked.id, asked.secret),
                 self.version.to_string(),
             )
-            .await
-            .map_err(|error| status::of_call(&error))?;
+            .await?;
         Ok(Response::new(ActivateResponse {}))
     }
 
@@ -122,11 +119,7 @@ impl Api for EnterpriseService {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let state = self
-            .license
-            .heartbeat_enterprise(call, self.version.to_string())
-            .await
-            .map_err(|error| status::of_call(&error))?;
+        let state = self.license.heartbeat_enterprise(call, self.version.to_string()).await?;
         if state == LicenseState::HeartbeatFailed {
             // The call itself succeeds: that is what clients are used to.
             tracing::error!("the server's own registration is gone or has another secret");
@@ -139,7 +132,7 @@ impl Api for EnterpriseService {
         request: Request<DeactivateRequest>,
     ) -> Result<Response<DeactivateResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.license.deactivate_enterprise(call).await.map_err(|error| status::of_call(&error))?;
+        self.license.deactivate_enterprise(call).await?;
         Ok(Response::new(DeactivateResponse {}))
     }
 

@@ -6,8 +6,7 @@ use muster_proto::muster::v1::{FleetCluster, ListRequest, ListResponse};
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use super::status;
-use crate::actors::Reader;
+use crate::actors::{CallError, Reader};
 use crate::state::State;
 use crate::state::access::Need;
 use crate::state::fleet::Cluster;
@@ -26,11 +25,10 @@ pub(super) struct FleetService {
 impl fleet_server::Fleet for FleetService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let view =
-            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let view = self.reader.current(call.deadline).await?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
         let now = self.desk.now();
-        view.require(Some(&call.caller), need, now).map_err(|no| status::of_rejection(&no))?;
+        view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
         Ok(Response::new(page(&view, &request.into_inner())))
     }
 }

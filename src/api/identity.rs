@@ -8,8 +8,7 @@ use muster_proto::identity_v2::{self, api_server::Api};
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use super::status;
-use crate::actors::Reader;
+use crate::actors::{CallError, Reader};
 use crate::clock::Clock;
 use crate::state::LogTime;
 use crate::state::access::Need;
@@ -32,11 +31,10 @@ impl IdentityService {
         permission: Permission,
     ) -> Result<Response<U>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let view =
-            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let view = self.reader.current(call.deadline).await?;
         let now = LogTime(self.clock.now().0);
         view.admit(Some(&call.caller), Need::Permission(permission), now)
-            .map_err(|no| status::of_rejection(&no))?;
+            .map_err(CallError::Rejected)?;
         Err(Status::unimplemented(NOT_BUILT))
     }
 }

@@ -18,7 +18,6 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
 use super::server::MESSAGE_BYTES_MAX;
-use super::status;
 use crate::actors::{Call, CallError, Heartbeats, License, NewCluster, Reader};
 use crate::clock::Clock;
 use crate::state::access::Need;
@@ -44,10 +43,9 @@ pub(super) struct LicenseService {
 impl LicenseService {
     /// The state with everything acknowledged before, if the caller may see it.
     async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
-        let view =
-            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let view = self.reader.current(call.deadline).await?;
         let now = LogTime(self.clock.now().0);
-        view.require(Some(&call.caller), need, now).map_err(|no| status::of_rejection(&no))?;
+        view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
         Ok(view)
     }
 }
@@ -67,11 +65,7 @@ impl Api for LicenseService {
             ));
         }
         let asked = request.into_inner();
-        let expires = self
-            .license
-            .activate(call, asked.activation_code, asked.expires)
-            .await
-            .map_err(|error| status::of_call(&error))?;
+        let expires = self.license.activate(call, asked.activation_code, asked.expires).await?;
         Ok(Response::new(ActivateResponse { info: Some(TokenInfo { expires }) }))
     }
 
@@ -98,7 +92,7 @@ impl Api for LicenseService {
         request: Request<DeleteAllRequest>,
     ) -> Result<Response<DeleteAllResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.license.delete_all(call).await.map_err(|error| status::of_call(&error))?;
+        self.license.delete_all(call).await?;
         Ok(Response::new(DeleteAllResponse {}))
     }
 
@@ -116,11 +110,7 @@ impl Api for LicenseService {
             enterprise_server: asked.enterprise_server,
             secret: asked.secret,
         };
-        let secret = self
-            .license
-            .add_cluster(call, cluster)
-            .await
-            .map_err(|error| status::of_call(&error))?;
+        let secret = self.license.add_cluster(call, cluster).await?;
         Ok(Response::new(AddClusterResponse { secret }))
     }
 
@@ -130,7 +120,7 @@ impl Api for LicenseService {
     ) -> Result<Response<DeleteClusterResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         let id = request.into_inner().id;
-        self.license.delete_cluster(call, id).await.map_err(|error| status::of_call(&error))?;
+        self.license.delete_cluster(call, id).await?;
         Ok(Response::new(DeleteClusterResponse {}))
     }
 
@@ -159,10 +149,7 @@ impl Api for LicenseService {
             enterprise_server: false,
             secret: asked.secret,
         };
-        self.license
-            .update_cluster(call, cluster)
-            .await
-            .map_err(|error| status::of_call(&error))?;
+        self.license.update_cluster(call, cluster).await?;
         Ok(Response::new(UpdateClusterResponse {}))
     }
 
@@ -182,7 +169,7 @@ impl Api for LicenseService {
         let began = Instant::now();
         let beaten = self.heartbeats.beat(beat, call.deadline).await;
         count(beaten.as_ref().err(), began);
-        let license = beaten.map_err(|error| status::of_call(&error))?.license;
+        let license = beaten?.license;
         let license = LicenseRecord {
             activation_code: license.activation_code.clone(),
             expires: license.expires,

@@ -8,8 +8,7 @@ use muster_proto::muster::v1::{
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use super::status;
-use crate::actors::{Call, MemberInfo, Reader, Replica, Role};
+use crate::actors::{Call, CallError, MemberInfo, Reader, Replica, Role};
 use crate::state::access::Need;
 use crate::state::{LogTime, State};
 use muster_proto::auth_v2::Permission;
@@ -32,15 +31,14 @@ impl ReplicaService {
     /// Who may act is judged by the state that the group agrees on, which knows of every token that was
     /// revoked; and it takes what only an administrator has.
     async fn may_act(&self, call: &Call) -> Result<(), Status> {
-        let view =
-            self.reader.current(call.deadline).await.map_err(|error| status::of_call(&error))?;
+        let view = self.reader.current(call.deadline).await?;
         self.judge(&view, call, Permission::ClusterEnterprisePause)
     }
 
     fn judge(&self, view: &State, call: &Call, permission: Permission) -> Result<(), Status> {
         let need = Need::PermissionIfOn(permission);
         let judged = view.require(Some(&call.caller), need, self.desk.now());
-        judged.map_err(|no| status::of_rejection(&no))
+        Ok(judged.map_err(CallError::Rejected)?)
     }
 }
 
@@ -80,11 +78,7 @@ impl replica_server::Replica for ReplicaService {
         self.may_act(&call).await?;
         let to = request.into_inner().to;
         let to = Some(to.as_str()).filter(|to| !to.is_empty());
-        let leader = self
-            .replica
-            .transfer_leader(to, call.deadline)
-            .await
-            .map_err(|error| status::of_replica(&error))?;
+        let leader = self.replica.transfer_leader(to, call.deadline).await?;
         Ok(Response::new(TransferLeaderResponse { leader: leader.unwrap_or_default() }))
     }
 
@@ -94,8 +88,7 @@ impl replica_server::Replica for ReplicaService {
     ) -> Result<Response<SaveSnapshotResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         self.may_act(&call).await?;
-        let saved =
-            self.replica.save_snapshot().await.map_err(|error| status::of_replica(&error))?;
+        let saved = self.replica.save_snapshot().await?;
         Ok(Response::new(SaveSnapshotResponse {
             path: saved.path.display().to_string(),
             index: saved.index,

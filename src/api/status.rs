@@ -34,18 +34,20 @@ const ID_TAKEN: &str = "cluster ID is not unique";
 const NOT_ENTERPRISE: &str = "cluster does not have enterprise features enabled";
 
 /// The status of a call that has no good answer.
-pub(super) fn of_call(error: &CallError) -> Status {
-    match error {
-        CallError::Rejected(rejection) => of_rejection(rejection),
-        CallError::NotDone(reason) => of_not_done(*reason),
-        CallError::MayBeDone => Status::unavailable(
-            "no answer from the group in time, and it may still come to be: ask again, with the same \
-             muster-request-id if it must not be done twice",
-        ),
-        CallError::CodeInvalid(reason) => {
-            Status::invalid_argument(format!("error validating activation code: {reason}"))
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Status {
+        match error {
+            CallError::Rejected(rejection) => of_rejection(&rejection),
+            CallError::NotDone(reason) => of_not_done(reason),
+            CallError::MayBeDone => Status::unavailable(
+                "no answer from the group in time, and it may still come to be: ask again, with the \
+                 same muster-request-id if it must not be done twice",
+            ),
+            CallError::CodeInvalid(reason) => {
+                Status::invalid_argument(format!("error validating activation code: {reason}"))
+            }
+            CallError::Misunderstood => Status::internal("the group's answer was not understood"),
         }
-        CallError::Misunderstood => Status::internal("the group's answer was not understood"),
     }
 }
 
@@ -72,7 +74,7 @@ fn of_not_done(reason: NotDone) -> Status {
 
 /// The status of a rule's no.
 #[expect(clippy::too_many_lines, reason = "a few lines for each rejection, and none forgotten")]
-pub(super) fn of_rejection(rejection: &Rejection) -> Status {
+fn of_rejection(rejection: &Rejection) -> Status {
     let subject = &rejection.subject;
     let limit = rejection.limit;
     let (code, text) = match rejection.kind() {
@@ -235,11 +237,13 @@ fn type_name(rejection: &Rejection) -> &'static str {
 }
 
 /// The status of an operator's wish that was not granted.
-pub(super) fn of_replica(error: &ReplicaError) -> Status {
-    match error {
-        ReplicaError::NoId => Status::invalid_argument(error.to_string()),
-        ReplicaError::NotTransferred(_) | ReplicaError::NotSaved(_) => {
-            Status::failed_precondition(error.to_string())
+impl From<ReplicaError> for Status {
+    fn from(error: ReplicaError) -> Status {
+        match error {
+            ReplicaError::NoId => Status::invalid_argument(error.to_string()),
+            ReplicaError::NotTransferred(_) | ReplicaError::NotSaved(_) => {
+                Status::failed_precondition(error.to_string())
+            }
         }
     }
 }
@@ -346,13 +350,13 @@ mod tests {
     #[test]
     fn a_group_without_majority_is_unavailable_and_matches_nothing() {
         let reasons = [NotDone::NoLeader, NotDone::Stopping, NotDone::Late].map(CallError::NotDone);
-        for error in reasons.iter().chain([&CallError::MayBeDone]) {
-            let status = of_call(error);
+        for error in reasons.into_iter().chain([CallError::MayBeDone]) {
+            let status = Status::from(error.clone());
             assert_eq!(status.code(), Code::Unavailable, "{error:?}");
             assert!(matched_in(&status).is_empty(), "{error:?}");
         }
         for reason in [NotDone::Overloaded, NotDone::DiskFull, NotDone::TooLarge] {
-            let status = of_call(&reason.into());
+            let status = Status::from(CallError::from(reason));
             assert_eq!(status.code(), Code::ResourceExhausted);
             assert!(matched_in(&status).is_empty(), "{reason:?}");
         }

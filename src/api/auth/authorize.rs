@@ -10,8 +10,8 @@ use muster_proto::muster::log::v1::Rejection;
 use tonic::{Request, Status};
 
 use super::bindings::read;
-use super::{AuthService, of_rejection, required, within};
-use crate::actors::Call;
+use super::{AuthService, required, within};
+use crate::actors::{Call, CallError};
 use crate::state::access::Need;
 use crate::state::auth::Auth;
 use crate::state::auth::bindings::Resource;
@@ -25,7 +25,7 @@ impl AuthService {
         _request: Request<WhoAmIRequest>,
     ) -> Result<WhoAmIResponse, Status> {
         let view = self.current(&call).await?;
-        let token = view.token_of(Some(&call.caller), self.now()).map_err(of_rejection)?;
+        let token = view.token_of(Some(&call.caller), self.now()).map_err(CallError::Rejected)?;
         Ok(WhoAmIResponse {
             username: token.subject.to_string(),
             expiration: token.expires.on_wire(),
@@ -45,7 +45,7 @@ impl AuthService {
         let decided = view
             .auth()
             .authorize_on_wire(who.name(), &known, &read(&resource))
-            .map_err(of_rejection)?;
+            .map_err(CallError::Rejected)?;
         let missing: Vec<i32> = numbers(&decided.missing).chain(unknown).collect();
         Ok(AuthorizeResponse {
             authorized: missing.is_empty(),
@@ -115,7 +115,7 @@ fn permissions(
     resource: &WireResource,
 ) -> Result<GetPermissionsResponse, Status> {
     let held = holdings(auth, principal, resource)
-        .map_err(|no| within("cannot evaluate role binding", &of_rejection(no)))?;
+        .map_err(|no| within("cannot evaluate role binding", &CallError::Rejected(no).into()))?;
     Ok(GetPermissionsResponse {
         permissions: numbers(&held.permissions).collect(),
         roles: held.roles.iter().map(|role| role.name.to_owned()).collect(),

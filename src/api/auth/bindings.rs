@@ -7,7 +7,7 @@ use muster_proto::auth_v2::{
 use muster_proto::muster::log::v1::{self as log, ModifyRoleBinding};
 use tonic::{Request, Status};
 
-use super::{AuthService, of_call, required};
+use super::{AuthService, required};
 use crate::actors::Call;
 use crate::state::access::Need;
 use crate::state::auth::bindings::{Binding, Resource};
@@ -35,7 +35,7 @@ impl AuthService {
             principal: asked.principal,
             roles: asked.roles,
         };
-        self.session.bind(call, binding).await.map_err(of_call)?;
+        self.session.bind(call, binding).await?;
         Ok(ModifyRoleBindingResponse {})
     }
 

@@ -8,7 +8,7 @@ use muster_proto::muster::log::v1 as log;
 use tonic::transport::Uri;
 use tonic::{Request, Status};
 
-use super::{AuthService, of_call};
+use super::AuthService;
 use crate::actors::Call;
 use crate::seal::DataKey;
 use crate::state::access::Need;
@@ -43,7 +43,7 @@ impl AuthService {
         });
         match sealed.transpose() {
             Ok(configuration) => {
-                self.session.configure(call, configuration).await.map_err(of_call)?;
+                self.session.configure(call, configuration).await?;
             }
             Err(wrong) => {
                 let need = Need::Permission(Permission::ClusterAuthSetConfig);

@@ -10,7 +10,7 @@ use muster_proto::auth_v2::{
 use muster_proto::muster::log::v1::{ModifyMembers, SetGroups};
 use tonic::{Request, Status};
 
-use super::{AuthService, of_call};
+use super::AuthService;
 use crate::actors::Call;
 use crate::state::access::Need;
 
@@ -22,7 +22,7 @@ impl AuthService {
     ) -> Result<SetGroupsForUserResponse, Status> {
         let asked = request.into_inner();
         let groups = SetGroups { principal: asked.username, groups: asked.groups };
-        self.session.set_groups(call, groups).await.map_err(of_call)?;
+        self.session.set_groups(call, groups).await?;
         Ok(SetGroupsForUserResponse {})
     }
 
@@ -33,7 +33,7 @@ impl AuthService {
     ) -> Result<ModifyMembersResponse, Status> {
         let asked = request.into_inner();
         let members = ModifyMembers { group: asked.group, add: asked.add, remove: asked.remove };
-        self.session.modify_members(call, members).await.map_err(of_call)?;
+        self.session.modify_members(call, members).await?;
         Ok(ModifyMembersResponse {})
     }
 

@@ -7,8 +7,8 @@ use muster_proto::auth_v2::{
 use muster_proto::muster::log::v1::RejectionKind;
 use tonic::{Request, Status};
 
-use super::{AuthService, of_rejection};
-use crate::actors::Call;
+use super::AuthService;
+use crate::actors::{Call, CallError};
 use crate::state::rejection;
 
 const NOT_CONFIGURED: &str = "OIDC ID provider configuration not found";
@@ -35,12 +35,14 @@ impl AuthService {
     ) -> Result<AuthenticateResponse, Status> {
         let view = self.current(&call).await?;
         if !view.auth().is_on() {
-            return Err(of_rejection(rejection::plain(RejectionKind::AuthNotActivated)));
+            return Err(
+                CallError::Rejected(rejection::plain(RejectionKind::AuthNotActivated)).into()
+            );
         }
         let asked = request.into_inner();
         // No login was ever begun, so every state is an unknown one, and fails at once.
         if !asked.oidc_state.is_empty() {
-            return Err(of_rejection(rejection::plain(RejectionKind::LoginUnknown)));
+            return Err(CallError::Rejected(rejection::plain(RejectionKind::LoginUnknown)).into());
         }
         if asked.id_token.is_empty() {
             return Err(Status::invalid_argument(

@@ -25,11 +25,9 @@ use muster_proto::auth_v2::{
     SetConfigurationRequest, SetConfigurationResponse, SetGroupsForUserRequest,
     SetGroupsForUserResponse, WhoAmIRequest, WhoAmIResponse, api_server::Api,
 };
-use muster_proto::muster::log::v1::Rejection;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use super::status;
 use crate::actors::{Call, CallError, Reader, Session};
 use crate::clock::Clock;
 use crate::seal::DataKey;
@@ -57,12 +55,12 @@ impl AuthService {
     /// The state with everything acknowledged before, and who the caller is, if that one may see it.
     async fn view(&self, call: &Call, need: Need) -> Result<(State, Principal), Status> {
         let view = self.current(call).await?;
-        let who = view.admit(Some(&call.caller), need, self.now()).map_err(of_rejection)?;
+        let who = view.admit(Some(&call.caller), need, self.now()).map_err(CallError::Rejected)?;
         Ok((view, who))
     }
 
     async fn current(&self, call: &Call) -> Result<State, Status> {
-        self.reader.current(call.deadline).await.map_err(of_call)
+        Ok(self.reader.current(call.deadline).await?)
     }
 
     fn now(&self) -> LogTime {
@@ -74,16 +72,6 @@ impl AuthService {
         self.view(call, need).await?;
         Err(wrong)
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
-fn of_call(error: CallError) -> Status {
-    status::of_call(&error)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
-fn of_rejection(rejection: Rejection) -> Status {
-    status::of_rejection(&rejection)
 }
 
 /// A part of a message that must be there is not.

@@ -12,7 +12,7 @@ use muster_proto::muster::log::v1::{RejectionKind, RestoreToken};
 use prost_types::Timestamp;
 use tonic::{Request, Status};
 
-use super::{AuthService, of_call, required};
+use super::{AuthService, required};
 use crate::actors::{Call, CallError};
 use crate::state::access::Need;
 use crate::state::auth::principal;
@@ -29,7 +29,7 @@ impl AuthService {
     ) -> Result<ActivateResponse, Status> {
         let given = request.into_inner().root_token;
         check_given(&given)?;
-        let pach_token = self.session.activate(call, given).await.map_err(of_call)?;
+        let pach_token = self.session.activate(call, given).await?;
         tracing::info!("auth is on");
         Ok(ActivateResponse { pach_token })
     }
@@ -39,7 +39,7 @@ impl AuthService {
         call: Call,
         _request: Request<DeactivateRequest>,
     ) -> Result<DeactivateResponse, Status> {
-        self.session.deactivate(call).await.map_err(of_call)?;
+        self.session.deactivate(call).await?;
         tracing::info!("auth is off");
         Ok(DeactivateResponse {})
     }
@@ -71,7 +71,7 @@ impl AuthService {
     ) -> Result<GetRobotTokenResponse, Status> {
         let asked = request.into_inner();
         let issued = self.session.robot_token(call, asked.robot, asked.ttl).await;
-        Ok(GetRobotTokenResponse { token: issued.map_err(of_call)? })
+        Ok(GetRobotTokenResponse { token: issued? })
     }
 
     pub(super) async fn revoke(
@@ -80,7 +80,7 @@ impl AuthService {
         request: Request<RevokeAuthTokenRequest>,
     ) -> Result<RevokeAuthTokenResponse, Status> {
         let token = request.into_inner().token;
-        let number = self.session.revoke(call, &token).await.map_err(of_call)?;
+        let number = self.session.revoke(call, &token).await?;
         Ok(RevokeAuthTokenResponse { number: on_wire(number) })
     }
 
@@ -90,7 +90,7 @@ impl AuthService {
         request: Request<RevokeAuthTokensForUserRequest>,
     ) -> Result<RevokeAuthTokensForUserResponse, Status> {
         let subject = request.into_inner().username;
-        let number = self.session.revoke_all_of(call, subject).await.map_err(of_call)?;
+        let number = self.session.revoke_all_of(call, subject).await?;
         Ok(RevokeAuthTokensForUserResponse { number: on_wire(number) })
     }
 
@@ -99,7 +99,7 @@ impl AuthService {
         call: Call,
         _request: Request<DeleteExpiredAuthTokensRequest>,
     ) -> Result<DeleteExpiredAuthTokensResponse, Status> {
-        self.session.delete_expired(call).await.map_err(of_call)?;
+        self.session.delete_expired(call).await?;
         Ok(DeleteExpiredAuthTokensResponse {})
     }
 
@@ -125,7 +125,7 @@ impl AuthService {
         request: Request<RestoreAuthTokenRequest>,
     ) -> Result<RestoreAuthTokenResponse, Status> {
         match read_token(request.into_inner().token) {
-            Ok(token) => self.session.restore(call, token).await.map_err(of_call)?,
+            Ok(token) => self.session.restore(call, token).await?,
             Err(wrong) => {
                 let need = Need::Permission(Permission::ClusterAuthRestoreToken);
                 return self.refuse(&call, need, wrong).await;
@@ -154,7 +154,7 @@ fn not_rotated(error: CallError) -> Status {
         CallError::Rejected(no) if no.kind() == RejectionKind::TokenTaken => {
             Status::unknown("cannot overwrite existing token with same hash")
         }
-        _ => of_call(error),
+        _ => error.into(),
     }
 }
 
