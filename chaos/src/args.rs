@@ -1,6 +1,9 @@
 //! The command line.
 
 use clap::Parser;
+use muster_hooks::Mutant;
+
+use crate::hunt;
 
 /// Lives through simulated worlds, in which Muster's replicas crash, lose messages and disagree about
 /// the time, and checks that they keep every promise.
@@ -31,13 +34,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) ci: bool,
     /// Put every deliberate bug to work and look for a world that shows it.
-    #[cfg(feature = "mutants")]
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// With --seed: put this deliberate bug to work. With --mutants: look for this one only.
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) mutant: Option<String>,
+    /// With --seed or --seeds: put this deliberate bug to work. With --mutants: look for this one only.
+    #[arg(long, value_name = "NAME", value_parser = hunt::named)]
+    pub(crate) mutant: Option<Mutant>,
     /// Begin no further world after so many seconds of real time.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) budget: Option<u64>,

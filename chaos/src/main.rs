@@ -9,7 +9,6 @@ mod commands;
 mod disk;
 mod faults;
 mod hands;
-#[cfg(feature = "mutants")]
 mod hunt;
 mod invariants;
 mod life;
@@ -51,12 +50,9 @@ const CI_FRESH: u64 = 300;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    #[cfg(feature = "mutants")]
-    if args.mutants {
-        let found = hunt::hunt(args.from, args.mutant.as_deref(), effort(&args));
-        return if found { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    let well = if let Some(seed) = args.seed {
+    let well = if args.mutants {
+        hunt::hunt(args.from, args.mutant, effort(&args))
+    } else if let Some(seed) = args.seed {
         one(seed, &args)
     } else if args.ci {
         continuous_integration(&args)
@@ -78,6 +74,7 @@ fn effort(args: &Args) -> Effort {
         first_only: !args.keep_going,
         threads: args.threads.unwrap_or(cores),
         budget: args.budget.map(Duration::from_secs),
+        mutant: args.mutant,
     }
 }
 
@@ -86,10 +83,7 @@ fn range(from: u64, count: u64) -> Vec<u64> {
 }
 
 fn one(seed: u64, args: &Args) -> bool {
-    #[cfg(feature = "mutants")]
-    if let Some(name) = &args.mutant {
-        hunt::release(name);
-    }
+    muster_hooks::put_to_work(args.mutant);
     let plan = Plan::grow(seed, args.seconds);
     report::say(&plan);
     let verdict = run::live(plan.clone(), args.trace);

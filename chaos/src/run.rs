@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use muster_hooks::Mutant;
+
 use crate::invariants::Violation;
 use crate::plan::Plan;
 use crate::report;
@@ -52,6 +54,7 @@ impl Figures {
 /// Lives through the world of one seed. A panic inside the product is a violation too.
 pub(crate) fn live(plan: Plan, told: bool) -> Verdict {
     let seed = plan.seed;
+    muster_hooks::stir(Some(seed));
     let mut world = World::new(plan, told);
     let end = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match end {
@@ -98,6 +101,8 @@ pub(crate) struct Effort {
     pub(crate) threads: usize,
     /// Begin no further seed after this time.
     pub(crate) budget: Option<Duration>,
+    /// The deliberate bug that is at work.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// Lives through all `seeds`, in parallel.
@@ -109,6 +114,7 @@ pub(crate) fn live_all(seeds: &[u64], effort: Effort) -> Summary {
     thread::scope(|scope| {
         for _ in 0..effort.threads.max(1) {
             scope.spawn(|| {
+                muster_hooks::put_to_work(effort.mutant);
                 while !stop.load(Ordering::Relaxed) {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
                     let late = effort.budget.is_some_and(|budget| begun.elapsed() > budget);
@@ -160,6 +166,7 @@ mod tests {
             first_only: false,
             threads: 1,
             budget: None,
+            mutant: None,
         };
         let summary = live_all(&[2, 3], effort);
         assert!(summary.failures.is_empty(), "{:?}", summary.failures);

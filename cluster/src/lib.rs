@@ -2,9 +2,6 @@
 //! (The crate is called `cluster`; inside it nothing else is: a cluster is a registered Pachyderm
 //! cluster, and this crate knows none.)
 
-#[macro_use]
-pub mod mutants;
-
 pub mod bootstrap;
 pub mod core;
 pub mod disk;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use muster_hooks::mutant;
 use prost::Message as _;
 
 use crate::{

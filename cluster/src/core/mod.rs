@@ -35,6 +35,7 @@ mod transfers;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use muster_hooks::{buggify, mutant};
 use protobuf::Message as _;
 use raft::{
     RawNode, SnapshotStatus, StateRole,
@@ -238,7 +239,6 @@ impl Core {
         let tick = self.ticks;
         let mut place = proposals::Place { node: &mut self.node, now, tick, clogged, incarnation };
         self.proposals.flush(&mut place, out);
-        #[cfg(feature = "mutants")]
         if mutant!(ReadUnconfirmed) && self.node.raft.state == StateRole::Leader {
             self.reads.guess(self.node.raft.raft_log.committed, out);
         }
@@ -295,6 +295,7 @@ impl Core {
         self.snapshots.backlog() > BACKLOG_BYTES
             || self.snapshots.batches() > BACKLOG_JOBS
             || self.writes.len() > BACKLOG_JOBS
+            || buggify!(Clogged)
     }
 
     fn is_only_voter(&self) -> bool {

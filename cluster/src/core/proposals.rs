@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use muster_hooks::{buggify, mutant};
 use raft::{
     RawNode, StateRole,
     eraftpb::{Entry, Message, MessageType},
@@ -213,6 +214,7 @@ impl Proposals {
             open.sent_at = place.tick;
             if !forward.sequences.is_empty()
                 && (bytes + open.data.len() > FORWARD_BYTES
+                    || buggify!(LoneProposal)
                     || forward.sequences.len() >= FORWARD_COUNT)
             {
                 out.push(send(

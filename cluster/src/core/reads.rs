@@ -2,6 +2,7 @@
 //! A round that is lost is asked anew under a name never used before, so that no late answer to an
 //! old question can serve a newer read.
 
+use muster_hooks::mutant;
 use raft::{RawNode, StateRole};
 
 use super::{io::Output, tail::Tail};
@@ -68,7 +69,6 @@ impl Reads {
     }
 
     /// Answers what waits without asking anybody: a deliberate bug.
-    #[cfg(feature = "mutants")]
     pub(super) fn guess(&mut self, index: u64, out: &mut Vec<Output>) {
         if let Some(ticket) = self.waiting.take() {
             out.push(Output::ReadAt { ticket, index });

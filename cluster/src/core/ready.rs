@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use muster_hooks::mutant;
 use protobuf::Message as _;
 use raft::{
     Ready, StateRole,
@@ -77,13 +78,11 @@ impl Core {
         let mut ready = self.node.ready();
         let number = ready.number();
         self.lead(&ready, out);
-        #[cfg(feature = "mutants")]
         let appended = ready.entries().clone();
         let installed = self.store(&mut ready, number, out);
         let early = ready.take_messages();
         let late = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
-        #[cfg(feature = "mutants")]
         let committed = if mutant!(ApplyUncommitted) { appended } else { committed };
         let answers = ready.take_read_states();
         self.node.advance_append_async(ready);

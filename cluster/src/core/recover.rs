@@ -1,5 +1,7 @@
 //! What a start makes of the log and the snapshot that it finds on the disk.
 
+use muster_hooks::mutant;
+
 use crate::{
     log::{HardState, LoadedLog, LogBatch, LogMark},
     snapshot::SnapshotMeta,

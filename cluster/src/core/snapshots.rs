@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use muster_hooks::{buggify, mutant};
 use protobuf::Message as _;
 use raft::{
     SnapshotStatus, StateRole,
@@ -115,7 +116,8 @@ impl Core {
         let grown = state.applied.saturating_sub(state.saved) >= policy.every_entries
             || state.grown >= policy.every_bytes;
         let early = self.ticks < state.not_before;
-        if early || state.building || state.installing() || !(grown || state.wish.is_some()) {
+        let due = grown || state.wish.is_some() || buggify!(SnapshotDue);
+        if early || state.building || state.installing() || !due {
             return;
         }
         state.building = true;

@@ -13,6 +13,8 @@ use std::{
     path::Path,
 };
 
+use muster_hooks::{buggify, mutant};
+
 use super::{
     LoadedLog, LogBatch, LogDisk, LogError, LogMark, LogStore,
     fence::Fence,
@@ -168,7 +170,8 @@ impl FileLog {
     /// Writes the pending records, all or nothing, and syncs.
     fn commit(&mut self) -> Result<(), LogError> {
         let mut records = std::mem::take(&mut self.pending);
-        if framed(records.len()) <= self.shape.extent - self.tail.end {
+        let fits = framed(records.len()) <= self.shape.extent - self.tail.end;
+        if fits && !buggify!(NextExtent) {
             self.commit_part(&records)?;
             records.clear();
         } else {
@@ -311,7 +314,9 @@ impl LogStore for FileLog {
                 log.holdings.apply(batch)?;
                 record::put_batch(batch, &mut log.pending)?;
             }
-            let due = batches.iter().any(|batch| batch.sync) || log.pending.len() > PENDING;
+            let due = batches.iter().any(|batch| batch.sync)
+                || log.pending.len() > PENDING
+                || buggify!(WriteEarly);
             if due && !log.pending.is_empty() { log.commit() } else { Ok(()) }
         })
     }

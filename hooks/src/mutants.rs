@@ -1,0 +1,82 @@
+//! The deliberate bugs.
+
+use std::cell::Cell;
+
+thread_local! {
+    static AT_WORK: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+pub(crate) fn at_work() -> Option<Mutant> {
+    AT_WORK.get()
+}
+
+pub(crate) fn put(mutant: Option<Mutant>) {
+    AT_WORK.set(mutant);
+}
+
+/// The list and the enum from one place, so that none is forgotten.
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A deliberate bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)+];
+
+            /// What it does wrong, in one sentence.
+            pub fn story(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => concat!($($doc),+),)+
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    // Consensus.
+    /// Votes and acknowledgements leave before what they speak of is on the disk.
+    SendBeforePersist,
+    /// A new term or vote alone is not written.
+    ForgetVote,
+    /// Entries are applied when they are appended, not when they are committed.
+    ApplyUncommitted,
+    /// A leader serves reads without asking whether it still is one.
+    ReadUnconfirmed,
+    /// A read may be served one entry early.
+    ReadBehind,
+    /// Every round of reads has the same name.
+    ReadNameReused,
+    /// A proposal that is given up is called not done, sent or not.
+    DenyAbandoned,
+    /// The log is compacted up to what is applied instead of what is saved.
+    CompactUnsaved,
+    /// An installed snapshot leaves the old log in place on the disk.
+    KeepLogAtInstall,
+    /// A snapshot beyond the log is not taken into account at the start.
+    SnapshotIgnored,
+    /// Raft is not told that sending a snapshot failed.
+    ReportForgotten,
+    /// Elections are held without asking first, and no leader steps down by itself.
+    NoPreVote,
+    /// A replica campaigns while a snapshot is not on its disk yet.
+    CampaignDuringInstall,
+    // Exactly once.
+    /// A request that comes out of the log twice is applied twice.
+    ApplyTwice,
+    /// Snapshots do not hold the table of requests.
+    ForgetTable,
+    /// A request forgets all that came before it, answered or not.
+    ForgetEarly,
+    /// The answers given to a process are given to its successor.
+    RememberDeadProcess,
+    /// Log time is the wall clock of whoever leads.
+    StampFromClock,
+    // The disk.
+    /// The log does not wait for the disk.
+    LogUnsynced,
+}
