@@ -5,6 +5,7 @@ mod begin;
 mod drain;
 mod error;
 mod settle;
+mod skew;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::actors::{
     ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica, Session,
     SessionOptions,
 };
-use crate::api::{self, Api, ApiOptions, Lanes, Selfhood};
+use crate::api::{self, Api, ApiOptions, Lanes, RateLimits, Selfhood};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entropy::{self, Entropy, SystemEntropy};
@@ -86,7 +87,11 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let proposer = Proposer::new(begun.group.clone());
-    let of_session = SessionOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
+    let of_session = SessionOptions {
+        entropy: Arc::clone(&entropy),
+        clock: Arc::clone(&clock),
+        sweep_every: config.token_sweep,
+    };
     let of_license = LicenseOptions { keys: begun.keys, clock: Arc::clone(&clock), entropy };
     let (reader, replica) = (begun.reader.clone(), begun.replica.clone());
     let (mut actors, (license, session, heartbeats)) = ActorThread::start(move |alarms| {
@@ -105,6 +110,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         replica: begun.replica.clone(),
         clock,
     };
+    let watching = tokio::spawn(skew::watch(begun.reader.clone(), Arc::clone(&edge.clock)));
     let options = api_options(&config, begun.api_tls);
     tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
     let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
@@ -124,6 +130,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         }),
     };
     settling.abort();
+    watching.abort();
     if ended.is_ok() {
         let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
         drain::drain(parts, config.drain_timeout, &mut signals).await;
@@ -138,6 +145,11 @@ fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
     let share = u32::try_from(entropy::seed(&SystemEntropy) % 201).unwrap_or(100) + 900;
     ApiOptions {
         lanes: Lanes::default(),
+        limits: RateLimits::new(
+            &config.rate_rules,
+            config.origins.clone(),
+            (entropy::seed(&SystemEntropy), entropy::seed(&SystemEntropy)),
+        ),
         request_timeout: config.request_timeout,
         connection_age: config.connection_age * share / 1000,
         tls,

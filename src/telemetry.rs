@@ -118,7 +118,15 @@ fn describe() {
     describe_histogram!("muster_heartbeat_batch_size", "Heartbeats that went into one log entry");
     describe_counter!("muster_grpc_requests_total", "Requests, by service, method and code");
     describe_histogram!("muster_grpc_request_duration_seconds", "From a request to its answer");
-    describe_counter!("muster_rate_limited_total", "Requests refused for want of room, by lane");
+    describe_counter!(
+        "muster_rate_limited_total",
+        "Requests refused for want of room or because too many were wrong, by lane"
+    );
+    describe_counter!("muster_expired_tokens_forgotten_total", "Expired tokens that were swept");
+    describe_gauge!(
+        "muster_clock_skew_seconds",
+        "How far the group's time is ahead of this machine's clock"
+    );
 }
 
 #[cfg(test)]

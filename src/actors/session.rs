@@ -30,8 +30,6 @@ use crate::entropy::{self, Entropy};
 use crate::state::LogTime;
 use crate::state::secret::token_digest;
 
-/// Between two looks for expired tokens. An expired token is refused long before it is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// Between two entries of one sweep, so that others come in between.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// How long one entry of a sweep may take.
@@ -44,6 +42,8 @@ pub struct SessionOptions {
     pub entropy: Arc<dyn Entropy>,
     /// The time of day, for the look at expired tokens.
     pub clock: Arc<dyn Clock>,
+    /// Between two looks for expired tokens. An expired token is refused long before it is forgotten.
+    pub sweep_every: Duration,
 }
 
 /// The way to the actor. Cheap to clone.
@@ -67,6 +67,7 @@ impl Session {
             reader,
             replica,
             clock: options.clock,
+            sweep_every: options.sweep_every,
             under_way: 0,
             sweeping: false,
             _alarm: alarms.of("session"),
@@ -196,6 +197,7 @@ struct Sessions {
     reader: Reader,
     replica: Replica,
     clock: Arc<dyn Clock>,
+    sweep_every: Duration,
     under_way: usize,
     sweeping: bool,
     _alarm: Alarm,
@@ -206,7 +208,7 @@ impl Actor for Sessions {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(UNDER_WAY_MAX);
-        context.run_interval(SWEEP_EVERY, Sessions::sweep);
+        context.run_interval(self.sweep_every, Sessions::sweep);
     }
 }
 

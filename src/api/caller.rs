@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muster_proto::muster::log::v1::{Anonymous, Caller, caller::Who};
 use tokio::time::Instant;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -81,6 +82,13 @@ fn caller(metadata: &MetadataMap) -> Result<Caller, Status> {
         }
     };
     Ok(Caller { who: Some(who) })
+}
+
+/// The only token that came with a request.
+pub(super) fn token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut tokens = headers.get_all(TOKEN).iter();
+    let token = tokens.next()?;
+    tokens.next().is_none().then(|| token.as_bytes())
 }
 
 fn request_id(metadata: &MetadataMap) -> Result<String, Status> {

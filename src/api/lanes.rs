@@ -1,9 +1,12 @@
 //! How many requests of each kind may be under way, so that a storm of one starves no other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
+
+use super::retry;
 
 /// The lanes of one server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -67,7 +70,8 @@ impl Lane {
             return Ok(Entered { _permit: permit });
         }
         metrics::counter!("muster_rate_limited_total", "lane" => self.name).increment(1);
-        Err(Status::resource_exhausted("too many requests are under way: ask again later"))
+        let text = "too many requests are under way: ask again later";
+        Err(retry::exhausted(text, Duration::from_secs(1)))
     }
 }
 

@@ -12,12 +12,14 @@ use muster_proto::license_v2::{
     ListClustersRequest, ListClustersResponse, ListUserClustersRequest, ListUserClustersResponse,
     UpdateClusterRequest, UpdateClusterResponse, UserClusterInfo, api_server::Api,
 };
-use muster_proto::muster::log::v1::Beat;
+use muster_proto::muster::log::v1::{Beat, RejectionKind};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
+use super::limits::{Origin, Outcome, RateLimits};
 use super::server::MESSAGE_BYTES_MAX;
+use super::times::check_time;
 use crate::actors::{Call, CallError, Heartbeats, License, NewCluster, Reader};
 use crate::clock::Clock;
 use crate::state::access::Need;
@@ -36,6 +38,8 @@ pub(super) struct LicenseService {
     pub(super) desk: Desk,
     /// For heartbeats.
     pub(super) heartbeat_desk: Desk,
+    /// How often a heartbeat may be wrong.
+    pub(super) limits: RateLimits,
     /// The license comes with the environment, so nobody else may set it.
     pub(super) key_from_environment: bool,
 }
@@ -65,6 +69,7 @@ impl Api for LicenseService {
             ));
         }
         let asked = request.into_inner();
+        check_time("expires", asked.expires.as_ref())?;
         let expires = self.license.activate(call, asked.activation_code, asked.expires).await?;
         Ok(Response::new(ActivateResponse { info: Some(TokenInfo { expires }) }))
     }
@@ -158,7 +163,9 @@ impl Api for LicenseService {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
         let (_place, call) = self.heartbeat_desk.open(&request)?;
+        let from = request.extensions().get::<Origin>().and_then(|origin| origin.0);
         let asked = request.into_inner();
+        let attempt = self.limits.heartbeat(from, &asked.id)?;
         let beat = Beat {
             secret_digest: cluster_secret_digest(&asked.id, &asked.secret).to_vec().into(),
             id: asked.id,
@@ -169,6 +176,7 @@ impl Api for LicenseService {
         let began = Instant::now();
         let beaten = self.heartbeats.beat(beat, call.deadline).await;
         count(beaten.as_ref().err(), began);
+        attempt.end(outcome(beaten.as_ref().err()));
         let license = beaten?.license;
         let license = LicenseRecord {
             activation_code: license.activation_code.clone(),
@@ -223,9 +231,19 @@ fn listed(id: &str, cluster: &Cluster) -> ClusterStatus {
     }
 }
 
+/// What a heartbeat was as an attempt to guess a secret.
+fn outcome(error: Option<&CallError>) -> Outcome {
+    match error {
+        None => Outcome::Right,
+        Some(CallError::Rejected(no)) if no.kind() == RejectionKind::IdOrSecretInvalid => {
+            Outcome::Wrong
+        }
+        Some(_) => Outcome::Undecided,
+    }
+}
+
 /// Counts a heartbeat by what it came to.
 fn count(error: Option<&CallError>, began: Instant) {
-    use muster_proto::muster::log::v1::RejectionKind;
     let result = match error {
         None => "ok",
         Some(CallError::Rejected(no)) if no.kind() == RejectionKind::IdOrSecretInvalid => {

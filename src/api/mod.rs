@@ -4,20 +4,25 @@
 
 mod admin;
 mod auth;
+mod body;
 mod caller;
 mod enterprise;
 mod fleet;
 mod identity;
 mod lanes;
 mod license;
+mod limits;
 mod measure;
 mod replica;
+mod retry;
 mod selfhood;
 mod server;
 mod status;
+mod times;
 mod version;
 
 pub use lanes::Lanes;
+pub use limits::{Network, Origins, Rate, RateLimits, RateRules};
 pub use selfhood::Selfhood;
 pub use server::{Api, ApiOptions, ApiTls, serve};
 pub use version::CompatVersion;

@@ -16,12 +16,14 @@ use tonic_health::server::HealthReporter;
 
 use super::admin::AdminService;
 use super::auth::AuthService;
+use super::body::Receive;
 use super::caller::{Desk, Patience};
 use super::enterprise::EnterpriseService;
 use super::fleet::FleetService;
 use super::identity::IdentityService;
 use super::lanes::{Lane, Lanes};
 use super::license::LicenseService;
+use super::limits::{Guard, RateLimits};
 use super::measure::Measure;
 use super::replica::ReplicaService;
 use super::selfhood::Selfhood;
@@ -64,6 +66,8 @@ pub struct Api {
 pub struct ApiOptions {
     /// How many requests of each kind may be under way.
     pub lanes: Lanes,
+    /// How often somebody may be wrong.
+    pub limits: RateLimits,
     /// The longest that a request may take.
     pub request_timeout: Duration,
     /// After about this time clients are asked to connect anew, so that they spread again.
@@ -137,9 +141,12 @@ pub async fn serve(
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_mins(1)));
+    let guard = Guard { limits: options.limits.clone(), reader: api.reader.clone() };
     let told = tokio::spawn(tell_health(reporter, api.replica));
     let served = server
         .layer(Measure::new())
+        .layer(guard)
+        .layer(Receive::within(options.request_timeout))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop)
         .await;
@@ -159,6 +166,7 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         clock: Arc::clone(&api.clock),
         desk: requests.clone(),
         heartbeat_desk: desk(options.lanes.heartbeats()),
+        limits: options.limits.clone(),
         key_from_environment: options.key_from_environment,
     };
     let auth = AuthService {

@@ -5,10 +5,13 @@
 //! off, or a whole member cluster lock its users out. So nothing that a caller chose is ever put
 //! into a text, except where the matched text itself carries it, and ids without spaces.
 
+use std::time::Duration;
+
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{LicenseState, Rejection, RejectionKind};
 use tonic::{Code, Status};
 
+use super::retry;
 use crate::actors::{CallError, NotDone, ReplicaError};
 
 /// [M] Every guarded request while auth is off.
@@ -60,8 +63,9 @@ fn of_not_done(reason: NotDone) -> Status {
             Status::unavailable("this replica is stopping, nothing was done: ask another one")
         }
         NotDone::Late => Status::unavailable("no time was left, nothing was done"),
-        NotDone::Overloaded => Status::resource_exhausted(
+        NotDone::Overloaded => retry::exhausted(
             "too many requests are waiting, nothing was done: ask again later",
+            Duration::from_secs(1),
         ),
         NotDone::DiskFull => Status::resource_exhausted(
             "the disk is almost full, nothing was done: make room, or ask another replica; heartbeats and deletions are taken longest",

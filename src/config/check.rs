@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::settings::{Origin, Settings};
 use super::{ConfigError, roles, values};
-use crate::api::CompatVersion;
+use crate::api::{CompatVersion, Network, Origins, RateRules};
 use crate::seal::{DataKey, KEY_TEXT_BYTES_MIN};
 use crate::telemetry::{LogFormat, LogOptions};
 
@@ -54,6 +54,12 @@ pub struct Config {
     pub request_timeout: Duration,
     /// After about this time a client connection is closed in good order.
     pub connection_age: Duration,
+    /// Between two looks for expired tokens.
+    pub token_sweep: Duration,
+    /// How often somebody may be wrong.
+    pub rate_rules: RateRules,
+    /// Whom to believe where a request comes from, and whom not to limit.
+    pub origins: Origins,
     /// How long requests may finish after SIGTERM.
     pub drain_timeout: Duration,
     /// How events are written.
@@ -169,6 +175,9 @@ impl Check<'_> {
         let snapshots = self.snapshots();
         let request_timeout = self.read("request-timeout", values::span);
         let connection_age = self.read("connection-age", values::span);
+        let token_sweep = self.read("token-sweep", values::span);
+        let rate_rules = self.rate_rules();
+        let origins = self.origins();
         let drain_timeout = self.read("drain-timeout", values::span);
         let log = self.log();
         let default_license_key = !self.switch("no-default-license-key");
@@ -200,6 +209,9 @@ impl Check<'_> {
             snapshots: snapshots?,
             request_timeout: request_timeout?,
             connection_age: connection_age?,
+            token_sweep: token_sweep?.max(Duration::from_millis(100)),
+            rate_rules,
+            origins,
             drain_timeout: drain_timeout?,
             log: log?,
             environment,
@@ -364,6 +376,39 @@ impl Check<'_> {
             Err(error) => Err(format!("does not choose events: {error}")),
         });
         Some(LogOptions { format: format?, level: level? })
+    }
+
+    fn rate_rules(&mut self) -> RateRules {
+        if self.switch("no-rate-limits") {
+            return RateRules::off();
+        }
+        let mut rules = RateRules::default();
+        for text in self.settings.values("rate-limit") {
+            let set = values::rate(text).and_then(|(name, rate)| rules.set(name, rate));
+            if let Err(what) = set {
+                self.problem_with("rate-limit", text, &what);
+            }
+        }
+        rules
+    }
+
+    fn origins(&mut self) -> Origins {
+        Origins {
+            proxies: self.networks("trusted-proxy"),
+            unlimited: self.networks("unlimited-address"),
+            limit_loopback: self.switch("limit-loopback"),
+        }
+    }
+
+    fn networks(&mut self, name: &str) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for text in self.settings.values(name) {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(what) => self.problem_with(name, text, what),
+            }
+        }
+        networks
     }
 
     fn deployment_id(&self) -> Option<String> {

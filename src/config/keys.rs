@@ -108,6 +108,17 @@ pub(super) const KEYS: &[Key] = &[
     one("snapshot-bytes", "BYTES", "67108864", "Write a snapshot after so many bytes of log"),
     one("request-timeout", "SPAN", "30s", "The longest that a request may take"),
     one("connection-age", "SPAN", "10m", "After about this time clients are asked to connect anew"),
+    one("token-sweep", "SPAN", "10m", "Between two looks for expired tokens to forget"),
+    switch("no-rate-limits", "Limit nobody"),
+    many(
+        "rate-limit",
+        "NAME=COUNT/SPAN,…",
+        "So many at once and again over each span, or NAME=off: heartbeat-secret, heartbeat-id, \
+         heartbeat-address, token, sign-in, login, open, principal",
+    ),
+    many("trusted-proxy", "NETWORK", "Proxies that are believed in x-forwarded-for"),
+    many("unlimited-address", "NETWORK", "Clients that are never limited"),
+    switch("limit-loopback", "Limit clients on this machine too"),
     one("drain-timeout", "SPAN", "20s", "How long requests may finish after SIGTERM"),
     one("log-format", "text|json", "text", "How events are written to stderr"),
     one(

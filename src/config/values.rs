@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::api::Rate;
+
 /// Reads `150ms`, `30s`, `10m` or `2h`.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -15,6 +17,23 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
         "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(wrong),
         _ => Err(wrong()),
     }
+}
+
+/// Reads `NAME=COUNT/SPAN` or `NAME=off`.
+pub(super) fn rate(text: &str) -> Result<(&str, Option<Rate>), String> {
+    let wrong =
+        || "is not of the form NAME=COUNT/SPAN or NAME=off, such as token=100/10m".to_owned();
+    let (name, rate) = text.split_once('=').ok_or_else(wrong)?;
+    if rate == "off" {
+        return Ok((name, None));
+    }
+    let (count, over) = rate.split_once('/').ok_or_else(wrong)?;
+    let count: u32 = count.parse().map_err(|_| wrong())?;
+    let span = span(over)?;
+    if count == 0 || span.is_zero() {
+        return Err("must allow at least one in a span that is longer than nothing".to_owned());
+    }
+    Ok((name, Some(Rate { count, span })))
 }
 
 /// Reads `NAME=HOST:PORT`.
@@ -51,6 +70,16 @@ mod tests {
         assert_eq!(span("2h"), Ok(Duration::from_hours(2)));
         for bad in ["", "5", "s", "5 s", "-1s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(span(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_have_a_name_and_may_be_off() {
+        let ten = Rate { count: 10, span: Duration::from_mins(5) };
+        assert_eq!(rate("token=10/5m"), Ok(("token", Some(ten))));
+        assert_eq!(rate("token=off"), Ok(("token", None)));
+        for bad in ["", "token", "token=", "token=10", "token=0/1m", "token=1/0s", "token=-1/1m"] {
+            assert!(rate(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,6 +5,7 @@ mod bindings;
 mod configuration;
 mod groups;
 mod login;
+mod pages;
 mod tokens;
 
 use std::sync::Arc;
@@ -92,7 +93,7 @@ macro_rules! methods {
         impl Api for AuthService {
             $(async fn $method(&self, request: Request<$request>) -> Answer<$response> {
                 let (_place, call) = self.desk.open(&request)?;
-                self.$answer(call, request).await.map(Response::new)
+                self.$answer(call, request).await.map(Into::into)
             })*
         }
     };

@@ -10,12 +10,12 @@ use muster_proto::auth_v2::{
 };
 use muster_proto::muster::log::v1::{RejectionKind, RestoreToken};
 use prost_types::Timestamp;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
-use super::{AuthService, required};
+use super::super::times::{check_time, check_ttl};
+use super::{AuthService, pages, required};
 use crate::actors::{Call, CallError};
 use crate::state::access::Need;
-use crate::state::auth::principal;
 use crate::state::limits;
 
 /// A given token with fewer bytes may be guessed.
@@ -70,6 +70,10 @@ impl AuthService {
         request: Request<GetRobotTokenRequest>,
     ) -> Result<GetRobotTokenResponse, Status> {
         let asked = request.into_inner();
+        if let Err(wrong) = check_ttl(asked.ttl) {
+            let need = Need::Permission(Permission::ClusterAuthGetRobotToken);
+            return self.refuse(&call, need, wrong).await;
+        }
         let issued = self.session.robot_token(call, asked.robot, asked.ttl).await;
         Ok(GetRobotTokenResponse { token: issued? })
     }
@@ -106,17 +110,11 @@ impl AuthService {
     pub(super) async fn extract(
         &self,
         call: Call,
-        _request: Request<ExtractAuthTokensRequest>,
-    ) -> Result<ExtractAuthTokensResponse, Status> {
+        request: Request<ExtractAuthTokensRequest>,
+    ) -> Result<Response<ExtractAuthTokensResponse>, Status> {
         let need = Need::Permission(Permission::ClusterAuthExtractTokens);
         let (view, _) = self.view(&call, need).await?;
-        let tokens = view.auth().tokens().of_prefix(principal::ROBOT);
-        let tokens = tokens.map(|(digest, token)| TokenInfo {
-            subject: token.subject.to_string(),
-            expiration: token.expires.on_wire(),
-            hashed_token: hex::encode(digest),
-        });
-        Ok(ExtractAuthTokensResponse { tokens: tokens.collect() })
+        pages::extract(view.auth().tokens(), request.metadata())
     }
 
     pub(super) async fn restore(
@@ -160,6 +158,7 @@ fn not_rotated(error: CallError) -> Status {
 
 fn read_token(token: Option<TokenInfo>) -> Result<RestoreToken, Status> {
     let token = token.ok_or_else(|| required("RestoreAuthTokenRequest", "Token"))?;
+    check_time("expiration", token.expiration.as_ref())?;
     let digest = hex::decode(&token.hashed_token).unwrap_or_default();
     if digest.len() != 32 {
         return Err(Status::invalid_argument("hashed_token has 64 hexadecimal digits"));

@@ -1,5 +1,6 @@
 //! Tokens by their digests: issued, found, revoked, restored, purged.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -60,8 +61,21 @@ impl Tokens {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a Digest, &'a Token)> {
+        self.of_prefix_after(prefix, None)
+    }
+
+    /// As [`Tokens::of_prefix`], without those up to and including one, which need not be there.
+    pub fn of_prefix_after<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<(&str, Digest)>,
+    ) -> impl Iterator<Item = (&'a Digest, &'a Token)> {
+        let from = match after.filter(|(subject, _)| *subject >= prefix) {
+            None => Bound::Included((Arc::from(prefix), Digest::default())),
+            Some((subject, digest)) => Bound::Excluded((Arc::from(subject), digest)),
+        };
         self.of_subject
-            .range((Arc::from(prefix), Digest::default())..)
+            .range((from, Bound::Unbounded))
             .take_while(move |(subject, _)| subject.starts_with(prefix))
             .filter_map(|(_, digest)| self.all.get_key_value(digest))
     }

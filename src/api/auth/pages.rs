@@ -1,0 +1,116 @@
+//! Extracts that are too large for one message. Pachyderm's request has no field for pages, so that a
+//! client that knows of them asks in the metadata, and every other gets all or a clear no.
+
+use muster_proto::auth_v2::{ExtractAuthTokensResponse, TokenInfo};
+use prost::Message as _;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+
+use super::super::server::MESSAGE_BYTES_MAX;
+use crate::state::auth::principal;
+use crate::state::auth::tokens::{Token, Tokens};
+use crate::state::secret::Digest;
+
+/// Turns pages on: the most tokens of one.
+const PAGE_SIZE: &str = "muster-page-size";
+/// Where the next page begins, as the page before said.
+const PAGE_TOKEN: &str = "muster-page-token";
+/// In the answer, when there is more.
+const NEXT_PAGE_TOKEN: &str = "muster-next-page-token";
+
+/// The tokens of robots, all or a page of them.
+pub(super) fn extract(
+    tokens: &Tokens,
+    metadata: &MetadataMap,
+) -> Result<Response<ExtractAuthTokensResponse>, Status> {
+    let size = page_size(metadata)?;
+    let after = after(metadata)?;
+    let after = after.as_ref().map(|(subject, digest)| (subject.as_str(), *digest));
+    let mut all = tokens.of_prefix_after(principal::ROBOT, after).peekable();
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    let mut next = None;
+    while let Some((digest, token)) = all.next() {
+        let info = on_wire(digest, token);
+        let len = info.encoded_len();
+        bytes += 1 + prost::length_delimiter_len(len) + len;
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "there are too many tokens for one message: ask for pages with the metadata {PAGE_SIZE}, \
+                 and go on with {PAGE_TOKEN} as {NEXT_PAGE_TOKEN} of each answer says"
+            )));
+        }
+        page.push(info);
+        if size.is_some_and(|size| page.len() >= size) {
+            next = all.peek().map(|_| page_token(digest, token));
+            break;
+        }
+    }
+    let mut response = Response::new(ExtractAuthTokensResponse { tokens: page });
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        response.metadata_mut().insert(NEXT_PAGE_TOKEN, next);
+    }
+    Ok(response)
+}
+
+fn on_wire(digest: &Digest, token: &Token) -> TokenInfo {
+    TokenInfo {
+        subject: token.subject.to_string(),
+        expiration: token.expires.on_wire(),
+        hashed_token: hex::encode(digest),
+    }
+}
+
+fn page_size(metadata: &MetadataMap) -> Result<Option<usize>, Status> {
+    let Some(value) = metadata.get(PAGE_SIZE) else { return Ok(None) };
+    let size = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|size| *size > 0);
+    size.map(Some)
+        .ok_or_else(|| Status::invalid_argument(format!("{PAGE_SIZE} is no number above 0")))
+}
+
+/// The place behind a token, also when that one is gone: its digest and its subject in hexadecimal.
+fn page_token(digest: &Digest, token: &Token) -> String {
+    format!("{}{}", hex::encode(digest), hex::encode(token.subject.as_bytes()))
+}
+
+fn after(metadata: &MetadataMap) -> Result<Option<(String, Digest)>, Status> {
+    let Some(value) = metadata.get(PAGE_TOKEN).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let read = || {
+        let bytes = hex::decode(value.as_bytes()).ok()?;
+        let (digest, subject) = bytes.split_first_chunk()?;
+        Some((String::from_utf8(subject.to_vec()).ok()?, *digest))
+    };
+    let wrong = || Status::invalid_argument(format!("{PAGE_TOKEN} is none that an answer gave"));
+    read().map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_names_a_place_and_nonsense_none() {
+        let metadata = |value: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(PAGE_TOKEN, value.parse().unwrap());
+            metadata
+        };
+        let token = Token { subject: "robot:ä".into(), expires: crate::state::LogTime::NEVER };
+        let text = page_token(&[7; 32], &token);
+        assert_eq!(after(&metadata(&text)).unwrap(), Some(("robot:ä".to_owned(), [7; 32])));
+        assert_eq!(after(&metadata("")).unwrap(), None);
+        for bad in ["zz", "abcd", &"ff".repeat(33)] {
+            assert!(after(&metadata(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_at_least_one_token() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(page_size(&metadata).unwrap(), None);
+        metadata.insert(PAGE_SIZE, "0".parse().unwrap());
+        assert!(page_size(&metadata).is_err());
+    }
+}
