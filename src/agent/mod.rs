@@ -35,7 +35,7 @@ use record::{Record, RecordFile};
 use service::Service;
 
 pub use record::{RecordError, Tie};
-pub use register::Registration;
+pub use register::{Registration, Token};
 
 /// The longest that a client may take to agree on TLS.
 const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);

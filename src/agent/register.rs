@@ -1,5 +1,6 @@
 //! A member that registers itself, as a cluster does that was told so by its environment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_proto::license_v2::api_client::ApiClient;
@@ -15,13 +16,36 @@ use crate::address::Address;
 use crate::dial::{self, DIAL_LIMIT, Roots};
 use crate::entropy::Entropy;
 
+/// Where a member's token for the license server is.
+#[derive(Clone)]
+pub enum Token {
+    /// Here.
+    Text(String),
+    /// In a file, which is read anew for each attempt: it may come late, or change.
+    File(PathBuf),
+}
+
+impl Token {
+    fn read(&self) -> Result<MetadataValue<Ascii>, Status> {
+        let unusable = || Status::invalid_argument("the token for the license server is unusable");
+        let text = match self {
+            Token::Text(text) => text.clone(),
+            Token::File(path) => std::fs::read_to_string(path).map_err(|error| {
+                let path = path.display();
+                Status::failed_precondition(format!("the token in {path} cannot be read: {error}"))
+            })?,
+        };
+        text.trim().parse().map_err(|_| unusable())
+    }
+}
+
 /// How a member registers itself.
 #[derive(Clone)]
 pub struct Registration {
     /// `[scheme://]host[:port]` of the license server.
     pub server: String,
     /// A token of the license server; none while its auth is off.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Id of the cluster in the fleet.
     pub id: String,
     /// What the cluster proves itself with; kept from the last start, or drawn, if not given.
@@ -125,10 +149,7 @@ fn with_token<T>(message: T, registration: &Registration) -> Result<Request<T>, 
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_mins(1));
     if let Some(token) = &registration.token {
-        let token: MetadataValue<Ascii> = token.parse().map_err(|_| {
-            Status::invalid_argument("the token for the license server is unusable")
-        })?;
-        request.metadata_mut().insert("authn-token", token);
+        request.metadata_mut().insert("authn-token", token.read()?);
     }
     Ok(request)
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::environment::Environment;
 use super::go;
 use super::output::{Exit, Failure};
-use crate::agent::{self, AgentError, RecordError, Registration};
+use crate::agent::{self, AgentError, RecordError, Registration, Token};
 use crate::clock::SystemClock;
 use crate::dial::Roots;
 use crate::entropy::SystemEntropy;
@@ -68,6 +68,15 @@ pub(super) struct Serve {
     /// variable `ENTERPRISE_SERVER_TOKEN`, the shared secret from `ENTERPRISE_SECRET`.
     #[arg(long, env = "ENTERPRISE_SERVER_ADDRESS", value_name = "ADDRESS")]
     enterprise_server: Option<String>,
+    /// File with the token for the enterprise server, instead of the variable; read anew for each
+    /// attempt to register.
+    #[arg(
+        long,
+        env = "MUSTER_AGENT_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "enterprise_server"
+    )]
+    enterprise_server_token_file: Option<PathBuf>,
     /// Id of the cluster in the fleet.
     #[arg(long, env = "MUSTER_AGENT_ID", value_name = "ID", requires = "enterprise_server")]
     id: Option<String>,
@@ -184,7 +193,10 @@ impl Serve {
             })
         };
         Ok(Some(Registration {
-            token: environment.enterprise_server_token.clone(),
+            token: match &self.enterprise_server_token_file {
+                Some(path) => Some(Token::File(path.clone())),
+                None => environment.enterprise_server_token.clone().map(Token::Text),
+            },
             id: needed(&self.id, "id")?,
             secret: environment.enterprise_secret.clone(),
             address: needed(&self.address, "address")?,

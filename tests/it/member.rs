@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use muster_proto::auth_v2::RevokeAuthTokenRequest;
 use muster_proto::enterprise_v2::{self, State};
+use muster_proto::license_v2::{self, ClusterStatus};
 use tempfile::TempDir;
 
 use crate::support::authority::code;
@@ -13,6 +15,7 @@ use crate::support::client::Client;
 use crate::support::ports;
 use crate::support::process::{Process, tail};
 use crate::support::replicas::{Replicas, muster};
+use crate::support::secured::{ROOT, bind, robot, secured, signed};
 use crate::support::wait;
 
 /// An agent on the loopback that beats often.
@@ -32,6 +35,10 @@ impl Agent {
     }
 
     fn launch(&mut self, arguments: &[&str]) {
+        self.launch_with(arguments, &[]);
+    }
+
+    fn launch_with(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
         let mut command = muster();
         command
             .arg("agent")
@@ -40,7 +47,8 @@ impl Agent {
             .arg("--record")
             .arg(self.record())
             .args(arguments)
-            .env("HOME", self.folder.path());
+            .env("HOME", self.folder.path())
+            .envs(environment.iter().copied());
         self.process = Some(Process::spawn("agent", &mut command, &self.log()));
     }
 
@@ -235,6 +243,119 @@ async fn a_member_registers_itself_when_told_a_server() {
     agent.wait_up().await;
     agent.wait_state(State::Active).await;
     assert_eq!(world.client(0).clusters().await.unwrap().len(), 1);
+}
+
+/// The rights that a member's own token needs, and no more.
+async fn token_of_a_member(client: &Client) -> String {
+    bind(client, ROOT, "robot:members", &["licenseAdmin"]).await.unwrap();
+    robot(client, "members", 0).await
+}
+
+/// The row of a cluster, as root sees it.
+async fn row(client: &Client, id: &str) -> Option<ClusterStatus> {
+    let request = signed(license_v2::ListClustersRequest {}, ROOT);
+    let rows = client.license.clone().list_clusters(request).await.unwrap().into_inner().clusters;
+    rows.into_iter().find(|row| row.id == id)
+}
+
+async fn wait_address(client: &Client, address: &str) {
+    wait::until_ok(&format!("the member to be registered at {address}"), || async {
+        match row(client, "pach-7").await {
+            Some(row) if row.address == address && row.last_heartbeat.is_some() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_its_own_token_registers_anew_at_every_start() {
+    let world = secured(3).await;
+    let client = world.client(0);
+    let token = token_of_a_member(&client).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let file_flag = file.display().to_string();
+    let arguments = |at: usize, address: &str| {
+        let server = world.pachd_address(at);
+        ["--enterprise-server", &server, "--id", "pach-7", "--address", address]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .chain(["--enterprise-server-token-file".to_owned(), file_flag.clone()])
+            .collect::<Vec<String>>()
+    };
+    let start = |agent: &mut Agent, at: usize, address: &str| {
+        let arguments = arguments(at, address);
+        agent.launch(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+
+    // Its token comes later than the member itself, and with the line's end that editors add.
+    let folder_of_agent = tempfile::tempdir().unwrap();
+    let mut agent = Agent { folder: folder_of_agent, port: ports::free(), process: None };
+    start(&mut agent, 0, "grpc://first:30650");
+    agent.wait_up().await;
+    wait::until_ok("the member to miss its token", || async {
+        let log = agent.printed();
+        if log.contains("cannot be read") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(agent.client().standing_state().await.unwrap(), State::None);
+    fs::write(&file, format!("{token}\n")).unwrap();
+    wait_address(&client, "grpc://first:30650").await;
+    agent.wait_state(State::Active).await;
+
+    // At the next start, at another replica, everything is brought up to date.
+    assert_eq!(agent.terminate().code(), Some(0));
+    start(&mut agent, 1, "grpc://second:30650");
+    wait_address(&world.client(1), "grpc://second:30650").await;
+    agent.wait_state(State::Active).await;
+
+    // A token that serves no more keeps nobody from running.
+    let request = RevokeAuthTokenRequest { token: token.clone() };
+    client.auth.clone().revoke_auth_token(signed(request, ROOT)).await.unwrap();
+    assert_eq!(agent.terminate().code(), Some(0));
+    start(&mut agent, 2, "grpc://third:30650");
+    agent.wait_up().await;
+    wait::until_ok("the member to be refused", || async {
+        let log = agent.printed();
+        let text = "provided auth token is corrupted or has expired";
+        if log.contains(text) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(agent.client().standing_state().await.unwrap(), State::Active);
+    assert_eq!(row(&client, "pach-7").await.unwrap().address, "grpc://second:30650");
+
+    // A new one is taken without a restart.
+    fs::write(&file, robot(&client, "members", 0).await).unwrap();
+    wait_address(&client, "grpc://third:30650").await;
+    let printed = fs::read_to_string(agent.log()).unwrap();
+    assert!(!printed.contains(&token), "the token is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_token_without_the_right_registers_nobody() {
+    let world = secured(1).await;
+    let client = world.client(0);
+    let token = robot(&client, "plain", 0).await;
+    let server = world.pachd_address(0);
+    let mut agent =
+        Agent { folder: tempfile::tempdir().unwrap(), port: ports::free(), process: None };
+    let arguments =
+        ["--enterprise-server", &server, "--id", "pach-7", "--address", "grpc://pach-7:30650"];
+    agent.launch_with(&arguments, &[("ENTERPRISE_SERVER_TOKEN", &token)]);
+    agent.wait_up().await;
+    wait::until_ok("the member to be refused", || async {
+        let log = agent.printed();
+        if log.contains("needs permissions [CLUSTER_LICENSE_ADD_CLUSTER]") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    assert_eq!(row(&client, "pach-7").await, None);
+    bind(&client, ROOT, "robot:plain", &["licenseAdmin"]).await.unwrap();
+    agent.wait_state(State::Active).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
