@@ -3,11 +3,11 @@
 use clap::Args;
 use muster_proto::license_v2::api_client::ApiClient;
 use muster_proto::license_v2::{AddClusterRequest, HeartbeatRequest};
-use tokio::task::JoinSet;
-use tonic::Status;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
-use super::load::{AsyncSend, Load, Measured};
+use super::load::{AsyncSend, Load, Measured, in_parallel};
 use crate::cli::output::{self, Failure};
 use crate::entropy::{self, SystemEntropy};
 
@@ -27,78 +27,80 @@ pub(in crate::cli) struct Heartbeat {
 impl Heartbeat {
     pub(super) async fn measure(&self) -> Result<Measured, Failure> {
         let channels = self.load.connect().await?;
-        let clients: Vec<_> = channels.into_iter().map(ApiClient::new).collect();
-        let fleet = Fleet {
-            run: entropy::uuid(&SystemEntropy),
-            secret: entropy::cluster_secret(&SystemEntropy),
-        };
-        self.register(&clients, &fleet).await?;
-        let mut clients = clients.iter().cycle().cloned();
-        let (all, step) = (self.clusters, u64::from(self.load.clients));
-        let member = |number: u32| Member {
-            // Never empty: at least one target is required.
-            api: clients.next(),
-            fleet: fleet.clone(),
-            first: u64::from(number),
-            step,
-            all,
-        };
-        Ok(self.load.drive(member).await)
-    }
-
-    async fn register(&self, clients: &[ApiClient<Channel>], fleet: &Fleet) -> Result<(), Failure> {
-        let mut running = JoinSet::new();
-        let mut failed = None;
-        for (number, client) in (0..self.clusters).zip(clients.iter().cycle()) {
-            if running.len() >= REGISTRARS
-                && let Some(ended) = running.join_next().await
-            {
-                failed = failed.or(ended.ok().and_then(Result::err));
-            }
-            if failed.is_some() {
-                break;
-            }
-            let mut client = client.clone();
-            let request = AddClusterRequest {
-                id: fleet.id(number),
-                address: "grpc://localhost:30650".to_owned(),
-                secret: fleet.secret.clone(),
-                ..AddClusterRequest::default()
-            };
-            running.spawn(async move { client.add_cluster(request).await.map(drop) });
-        }
-        while let Some(ended) = running.join_next().await {
-            failed = failed.or(ended.ok().and_then(Result::err));
-        }
-        match failed {
-            None => {
-                output::note(&format!("registered {} clusters", self.clusters));
-                Ok(())
-            }
-            Some(status) => Err(Failure::new("cannot register a cluster").cause(status.message())),
-        }
+        let fleet = Fleet::draw(None);
+        fleet.register(&channels, self.clusters).await?;
+        Ok(self.load.drive(Member::of(&fleet, &channels, self.clusters, &self.load)).await)
     }
 }
 
+/// The clusters of one run.
 #[derive(Clone)]
-struct Fleet {
+pub(super) struct Fleet {
     run: String,
     secret: String,
+    /// Where auth is on.
+    token: Option<MetadataValue<Ascii>>,
 }
 
 impl Fleet {
+    pub(super) fn draw(token: Option<MetadataValue<Ascii>>) -> Fleet {
+        let run = entropy::uuid(&SystemEntropy);
+        Fleet { run, secret: entropy::cluster_secret(&SystemEntropy), token }
+    }
+
     fn id(&self, number: u64) -> String {
         format!("bench-{}-{number}", self.run)
+    }
+
+    pub(super) async fn register(&self, channels: &[Channel], count: u64) -> Result<(), Failure> {
+        let registered = in_parallel(channels, count, REGISTRARS, |channel, number| {
+            let mut request = Request::new(AddClusterRequest {
+                id: self.id(number),
+                address: "grpc://localhost:30650".to_owned(),
+                secret: self.secret.clone(),
+                ..AddClusterRequest::default()
+            });
+            if let Some(token) = &self.token {
+                request.metadata_mut().insert("authn-token", token.clone());
+            }
+            async move { ApiClient::new(channel).add_cluster(request).await.map(drop) }
+        });
+        registered
+            .await
+            .map_err(|status| Failure::new("cannot register a cluster").cause(status.message()))?;
+        output::note(&format!("registered {count} clusters"));
+        Ok(())
     }
 }
 
 /// One client, which beats for every `step`th cluster.
-struct Member {
+pub(super) struct Member {
     api: Option<ApiClient<Channel>>,
     fleet: Fleet,
     first: u64,
     step: u64,
     all: u64,
+}
+
+impl Member {
+    /// Makes the clients of a load, which share the clusters.
+    pub(super) fn of(
+        fleet: &Fleet,
+        channels: &[Channel],
+        all: u64,
+        load: &Load,
+    ) -> impl FnMut(u32) -> Member + use<> {
+        let mut channels = channels.to_vec().into_iter().cycle();
+        let (fleet, step) = (fleet.clone(), u64::from(load.clients));
+        move |number| Member {
+            // Never empty: at least one target is required.
+            api: channels.next().map(ApiClient::new),
+            fleet: fleet.clone(),
+            first: u64::from(number),
+            step,
+            all,
+        }
+    }
 }
 
 impl AsyncSend for Member {

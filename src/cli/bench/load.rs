@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -75,9 +77,50 @@ impl Load {
         Ok(channels)
     }
 
+    /// What nothing came of yet.
+    pub(super) fn nothing(&self) -> Measured {
+        let window = Duration::ZERO;
+        Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() }
+    }
+
+    /// As [`Load::drive`], but only for as long as `work` takes, if that is sooner.
+    pub(super) async fn drive_while<C, T>(
+        &self,
+        client: impl FnMut(u32) -> C,
+        work: impl Future<Output = T>,
+    ) -> (Measured, T)
+    where
+        C: AsyncSend + Send + 'static,
+    {
+        let over = Arc::new(AtomicBool::new(false));
+        let work = async {
+            // Not while the clients still warm up.
+            tokio::time::sleep(Duration::from_secs(self.warm_up.into())).await;
+            let begun = Instant::now();
+            let done = work.await;
+            over.store(true, Ordering::Relaxed);
+            (begun.elapsed(), done)
+        };
+        let (mut measured, (took, done)) =
+            tokio::join!(self.drive_until(client, Arc::clone(&over)), work);
+        measured.window = measured.window.min(took);
+        (measured, done)
+    }
+
     /// Runs the loop. `client` makes the client number n; it is called with the request's number,
     /// which rises by one with each of its requests.
-    pub(super) async fn drive<C>(&self, mut client: impl FnMut(u32) -> C) -> Measured
+    pub(super) async fn drive<C>(&self, client: impl FnMut(u32) -> C) -> Measured
+    where
+        C: AsyncSend + Send + 'static,
+    {
+        self.drive_until(client, Arc::default()).await
+    }
+
+    async fn drive_until<C>(
+        &self,
+        mut client: impl FnMut(u32) -> C,
+        over: Arc<AtomicBool>,
+    ) -> Measured
     where
         C: AsyncSend + Send + 'static,
     {
@@ -86,7 +129,7 @@ impl Load {
         let to = from + window;
         let mut running = JoinSet::new();
         for number in 0..self.clients {
-            running.spawn(one(client(number), from, to));
+            running.spawn(one(client(number), from, to, Arc::clone(&over)));
         }
         let mut measured =
             Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() };
@@ -101,6 +144,55 @@ impl Load {
     }
 }
 
+impl Measured {
+    /// Takes another round in.
+    pub(super) fn add(&mut self, other: Measured) {
+        self.window += other.window;
+        self.latencies.add(&other.latencies);
+        for (code, count) in other.errors {
+            *self.errors.entry(code).or_default() += count;
+        }
+    }
+
+    /// Answers per second.
+    #[expect(clippy::cast_precision_loss, reason = "no rate is near 2^52")]
+    pub(super) fn rate(&self) -> f64 {
+        self.latencies.total() as f64 / self.window.as_secs_f64()
+    }
+}
+
+/// Sends requests 0 to `count`, at most `room` at a time, spread over the channels.
+///
+/// # Errors
+/// The first that failed; later ones are not begun then.
+pub(super) async fn in_parallel<F>(
+    channels: &[Channel],
+    count: u64,
+    room: usize,
+    request: impl Fn(Channel, u64) -> F,
+) -> Result<(), Status>
+where
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    let mut failed = None;
+    for (number, channel) in (0..count).zip(channels.iter().cycle()) {
+        if running.len() >= room
+            && let Some(ended) = running.join_next().await
+        {
+            failed = failed.or(ended.ok().and_then(Result::err));
+        }
+        if failed.is_some() {
+            break;
+        }
+        running.spawn(request(channel.clone(), number));
+    }
+    while let Some(ended) = running.join_next().await {
+        failed = failed.or(ended.ok().and_then(Result::err));
+    }
+    failed.map_or(Ok(()), Err)
+}
+
 /// A client that sends one request at a time.
 pub(super) trait AsyncSend {
     /// Sends its request number `number`, from 0.
@@ -111,17 +203,18 @@ async fn one(
     mut client: impl AsyncSend,
     from: Instant,
     to: Instant,
+    over: Arc<AtomicBool>,
 ) -> (Histogram, Vec<(Code, u64)>) {
     let mut latencies = Histogram::new();
     let mut errors: Vec<(Code, u64)> = Vec::new();
     for number in 0.. {
         let start = Instant::now();
-        if start >= to {
+        if start >= to || over.load(Ordering::Relaxed) {
             break;
         }
         let sent = tokio::time::timeout(REQUEST_LIMIT, client.send(number)).await;
         let end = Instant::now();
-        let counts = start >= from && end <= to;
+        let counts = start >= from && end <= to && !over.load(Ordering::Relaxed);
         match sent.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))) {
             Ok(()) if counts => latencies.record(end - start),
             Ok(()) => {}

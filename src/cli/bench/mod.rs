@@ -11,6 +11,7 @@ mod etcd;
 mod heartbeat;
 mod histogram;
 mod load;
+mod session;
 
 use load::{Load, Measured};
 
@@ -19,6 +20,7 @@ use load::{Load, Measured};
 pub(super) enum Bench {
     Heartbeat(heartbeat::Heartbeat),
     Etcd(etcd::Etcd),
+    Session(session::Session),
 }
 
 /// Runs `muster bench`.
@@ -36,7 +38,59 @@ pub(super) fn run(command: &Bench) -> Result<(), Failure> {
             let measured = runtime.block_on(bench.measure())?;
             report("etcd put", &bench.load, ("keys", bench.keys), &measured)
         }
+        Bench::Session(bench) => {
+            let parts = runtime.block_on(bench.measure())?;
+            compare(&bench.load, bench.tokens, &parts)
+        }
     }
+}
+
+/// Each part of a run, and what it is to the first.
+fn compare(load: &Load, tokens: u64, parts: &[session::Part]) -> Result<(), Failure> {
+    let Some((_, first)) = parts.first() else { return Ok(()) };
+    let ratio = |part: &Measured| {
+        let of = |quantile: Duration| quantile.as_secs_f64();
+        (
+            part.rate() / first.rate(),
+            of(part.latencies.quantile(990)) / of(first.latencies.quantile(990)),
+        )
+    };
+    let mut text = String::new();
+    if !load.json {
+        text += &format!(
+            "sessions: {} clients, {tokens} tokens\n{:<16}{:<10}{:<10}{:<10}{:<10}{:<8}{:<8}ERRORS\n",
+            load.clients, "WHAT", "RATE/S", "P50", "P99", "P99.9", "RATE", "P99"
+        );
+    }
+    for (name, part) in parts {
+        let (rate, tail) = ratio(part);
+        let latencies = &part.latencies;
+        let [p50, p99, p999] = [500, 990, 999].map(|at| latencies.quantile(at));
+        let errors: u64 = part.errors.values().sum();
+        text += &if load.json {
+            let line = json!({
+                "what": name, "clients": load.clients, "tokens": tokens,
+                "done": latencies.total(), "rate": part.rate(),
+                "p50_ms": millis(p50), "p99_ms": millis(p99), "p999_ms": millis(p999),
+                "rate_to_heartbeats": rate, "p99_to_heartbeats": tail,
+                "errors": errors, "errors_by_code": part.errors,
+            });
+            format!("{line}\n")
+        } else {
+            format!(
+                "{name:<16}{:<10.0}{:<10}{:<10}{:<10}{rate:<8.2}{tail:<8.2}{errors}\n",
+                part.rate(),
+                shown(p50),
+                shown(p99),
+                shown(p999)
+            )
+        };
+    }
+    output::data(&text)?;
+    if parts.iter().any(|(_, part)| part.latencies.total() == 0) {
+        return Err(Failure::new("no request was answered"));
+    }
+    Ok(())
 }
 
 fn report(
@@ -47,8 +101,7 @@ fn report(
 ) -> Result<(), Failure> {
     let latencies = &measured.latencies;
     let errors: u64 = measured.errors.values().sum();
-    #[expect(clippy::cast_precision_loss, reason = "no rate is near 2^52")]
-    let rate = latencies.total() as f64 / measured.window.as_secs_f64();
+    let rate = measured.rate();
     let (p50, p99, p999) =
         (latencies.quantile(500), latencies.quantile(990), latencies.quantile(999));
     let text = if load.json {
