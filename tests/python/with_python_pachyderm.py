@@ -2,16 +2,23 @@
 
 from python_pachyderm import Client
 from python_pachyderm.errors import AuthServiceNotActivated
+from python_pachyderm.proto.v2.auth import auth_pb2 as auth
+from python_pachyderm.proto.v2.auth import auth_pb2_grpc as auth_grpc
 from python_pachyderm.proto.v2.enterprise import enterprise_pb2 as enterprise
 from python_pachyderm.proto.v2.license import license_pb2 as license_v2
 from python_pachyderm.proto.v2.license import license_pb2_grpc as license_grpc
 
 
+CLUSTER = auth.Resource(type=auth.CLUSTER)
+
+
 class Es:
-    def __init__(self, address):
-        self.client = Client.new_from_pachd_address(address)
+    def __init__(self, address, token=None):
+        self.client = Client.new_from_pachd_address(address, auth_token=token)
         # Neither Heartbeat nor the license's own GetActivationCode has a wrapper.
         self.license = license_grpc.APIStub(self.client._channel)
+        # Nor have some methods of auth.
+        self.auth = auth_grpc.APIStub(self.client._channel)
 
     def activate(self, code):
         return self.client.activate_license(code).expires.seconds
@@ -78,3 +85,62 @@ class Es:
 
     def delete_all(self):
         self.client.delete_all_license()
+
+    def activate_auth(self, root_token=None):
+        return self.client.activate_auth(root_token)
+
+    def deactivate_auth(self):
+        self.client.deactivate_auth()
+
+    def who(self):
+        return self.client.who_am_i().username
+
+    def ends(self):
+        answer = self.client.who_am_i()
+        return answer.expiration.seconds if answer.HasField("expiration") else None
+
+    def robot_token(self, robot, ttl=None):
+        return self.client.get_robot_token(robot, ttl)
+
+    def bind(self, principal, roles):
+        self.client.modify_role_binding(CLUSTER, principal, roles)
+
+    def binding(self):
+        entries = self.client.get_role_binding(CLUSTER)
+        return {name: sorted(roles.roles) for name, roles in entries.items()}
+
+    def may_list_clusters(self):
+        asked = [auth.CLUSTER_LICENSE_LIST_CLUSTERS]
+        return self.client.authorize(CLUSTER, asked).authorized
+
+    def modify_members(self, group, add, remove):
+        self.client.modify_members(group, add, remove)
+
+    def set_groups(self, user, groups):
+        self.client.set_groups_for_user(user, groups)
+
+    def groups(self):
+        return list(self.client.get_groups())
+
+    def users(self, group):
+        return list(self.client.get_users(group))
+
+    def revoke(self, token):
+        self.client.revoke_auth_token(token)
+
+    def revoke_all_of(self, user):
+        return self.auth.RevokeAuthTokensForUser(
+            auth.RevokeAuthTokensForUserRequest(username=user)
+        ).number
+
+    def extract(self):
+        return list(self.auth.ExtractAuthTokens(auth.ExtractAuthTokensRequest()).tokens)
+
+    def restore(self, row):
+        self.auth.RestoreAuthToken(auth.RestoreAuthTokenRequest(token=row))
+
+    def delete_expired(self):
+        self.auth.DeleteExpiredAuthTokens(auth.DeleteExpiredAuthTokensRequest())
+
+    def rotate_root(self):
+        return self.auth.RotateRootToken(auth.RotateRootTokenRequest()).root_token
