@@ -11,6 +11,7 @@ pub mod config;
 pub mod dial;
 pub mod entropy;
 pub mod ops;
+pub mod rescue;
 pub mod seal;
 pub mod serve;
 pub mod state;

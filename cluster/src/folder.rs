@@ -18,6 +18,8 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const PROMISE: &str = "promise";
 const INCARNATION: &str = "incarnation";
+/// Within a data folder: the contents that take the place of its own.
+pub(crate) const NEXT: &str = "next";
 
 /// The format of data folders that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -33,6 +35,17 @@ pub struct Identity {
     pub name: String,
     /// When the folder became this replica's.
     pub created: Timestamp,
+    /// Where the group comes from.
+    pub lineage: Lineage,
+}
+
+/// Where a group comes from: a group that lost its majority goes on as another one, in the next epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// How often that has happened.
+    pub epoch: u64,
+    /// The groups whose place this one took, oldest first. Their replicas are refused for ever.
+    pub before: Vec<GroupId>,
 }
 
 /// Why a data folder cannot be used; every message says what to do.
@@ -92,6 +105,27 @@ pub enum FolderError {
         /// Who asked.
         wanted: String,
     },
+    /// The folder is nobody's.
+    #[error("there is no replica's data in {}", path.display())]
+    Fresh {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder is somebody's.
+    #[error("{} is not empty; name a folder that does not exist or is empty", path.display())]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `muster recover` was interrupted on this folder.
+    #[error(
+        "a recovery of the data folder {} was cut short; run the same muster recover command again, it goes on",
+        path.display()
+    )]
+    CutShort {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder has promised itself to another group that may have begun.
     #[error(
         "the data folder {} has promised itself to group {held}, not to {wanted}: the bootstrap token or the list of initial members has changed since; restore them, or empty the folder if group {held} never began",
@@ -126,7 +160,27 @@ impl DataFolder {
         if let Some(parent) = path.parent().filter(|parent| parent.is_dir()) {
             durable::sync_folder(parent).map_err(refused(parent, "be synced"))?;
         }
+        let mut folder = DataFolder::look_at(path)?;
+        folder.count_start()?;
+        Ok(folder)
+    }
+
+    /// Takes the folder `path` of a replica that is not running, and verifies what it says of itself
+    /// without counting a start.
+    pub(crate) fn look(path: &Path) -> Result<DataFolder, FolderError> {
+        let fresh = || FolderError::Fresh { path: path.to_owned() };
+        if !path.join(IDENTITY).try_exists().map_err(refused(path, "be looked for"))? {
+            return Err(fresh());
+        }
+        let folder = DataFolder::look_at(path)?;
+        if folder.identity.is_some() { Ok(folder) } else { Err(fresh()) }
+    }
+
+    fn look_at(path: &Path) -> Result<DataFolder, FolderError> {
         let lock = lock(path)?;
+        if path.join(NEXT).try_exists().map_err(refused(path, "be looked for"))? {
+            return Err(FolderError::CutShort { path: path.to_owned() });
+        }
         let identity = read::<IdentityRecord>(&path.join(IDENTITY), path)?
             .map(Identity::try_from)
             .transpose()
@@ -139,7 +193,7 @@ impl DataFolder {
             }
             None => (None, None),
         };
-        let mut folder = DataFolder {
+        let folder = DataFolder {
             path: path.to_owned(),
             _lock: lock,
             identity,
@@ -148,7 +202,6 @@ impl DataFolder {
             incarnation: 0,
         };
         folder.check_complete()?;
-        folder.count_start()?;
         Ok(folder)
     }
 
@@ -289,6 +342,10 @@ struct IdentityRecord {
     replica: String,
     name: String,
     created_unix_micros: u64,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    groups_before: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -318,6 +375,8 @@ impl From<&Identity> for IdentityRecord {
             replica: identity.replica.to_string(),
             name: identity.name.clone(),
             created_unix_micros: identity.created.0,
+            epoch: identity.lineage.epoch,
+            groups_before: identity.lineage.before.iter().map(GroupId::to_string).collect(),
         }
     }
 }
@@ -333,6 +392,14 @@ impl TryFrom<IdentityRecord> for Identity {
             replica: ReplicaId(replica),
             name: record.name,
             created: Timestamp(record.created_unix_micros),
+            lineage: Lineage {
+                epoch: record.epoch,
+                before: record
+                    .groups_before
+                    .iter()
+                    .map(|group| parse_group(group))
+                    .collect::<Result<_, _>>()?,
+            },
         })
     }
 }
@@ -353,7 +420,15 @@ fn describe(group: GroupId, replica: ReplicaId, name: &str) -> String {
     format!("replica {name} ({replica}) of group {group}")
 }
 
-fn lock(folder: &Path) -> Result<File, FolderError> {
+/// Whose data lies in `folder`, which need not be whole.
+pub(crate) fn read_identity(folder: &Path) -> Result<Identity, FolderError> {
+    let path = folder.join(IDENTITY);
+    let record = read::<IdentityRecord>(&path, folder)?
+        .ok_or_else(|| damaged(&path, "it is missing".to_owned()))?;
+    Identity::try_from(record).map_err(|what| damaged(&path, what))
+}
+
+pub(crate) fn lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new()
         .write(true)

@@ -12,6 +12,7 @@ pub mod group;
 pub mod log;
 pub mod machine;
 pub mod net;
+pub mod rescue;
 pub mod sessions;
 pub mod snapshot;
 pub mod types;

@@ -203,6 +203,11 @@ impl<M: StateMachine> Replicated<M> {
         &self.machine
     }
 
+    /// The state machine alone.
+    pub fn into_machine(self) -> M {
+        self.machine
+    }
+
     /// Applies the next entry. `None` is an entry of the group itself.
     pub fn apply(&mut self, entry: &LogEntry) -> Result<Option<Outcome>, EntryError> {
         if entry.kind != 0 {
@@ -348,6 +353,13 @@ pub struct Picture<M: StateMachine> {
 }
 
 impl<M: StateMachine> Picture<M> {
+    /// The first state of a group at that place of its log. No request of another group is remembered:
+    /// nobody of it can ask again.
+    pub fn founding(index: u64, term: u64, time: Timestamp, view: M::View) -> Self {
+        let head = TableRecord { index, term, time: time.0, sessions: 0 };
+        Self { index, term, time, table: vec![head.encode_to_vec().into()], view }
+    }
+
     /// All of it as records of at most 1 MiB.
     pub fn records(&self) -> impl Iterator<Item = Bytes> + Send + '_ {
         self.table.iter().cloned().chain(M::save(&self.view))

@@ -76,7 +76,12 @@ impl Heartbeats {
 /// A rejection of one beat of a batch, with the id that it is about.
 fn about(error: CallError, id: String) -> CallError {
     match error {
-        CallError::Rejected(no) if no.kind() == RejectionKind::IdOrSecretInvalid => {
+        CallError::Rejected(no)
+            if matches!(
+                no.kind(),
+                RejectionKind::IdOrSecretInvalid | RejectionKind::Quarantined
+            ) =>
+        {
             CallError::Rejected(Rejection { subject: id, ..no })
         }
         other => other,
@@ -187,6 +192,7 @@ fn of_one(outcome: BeatOutcome, license: Option<&Arc<License>>) -> Answer {
             None => Err(CallError::Misunderstood),
         },
         BeatOutcome::IdOrSecretInvalid => no(rejection::plain(RejectionKind::IdOrSecretInvalid)),
+        BeatOutcome::Quarantined => no(rejection::plain(RejectionKind::Quarantined)),
         BeatOutcome::LicenseAbsent => no(rejection::plain(RejectionKind::LicenseAbsent)),
         BeatOutcome::FieldInvalid => no(rejection::about(RejectionKind::FieldTooLong, "heartbeat")),
         BeatOutcome::Unspecified => Err(CallError::Misunderstood),

@@ -10,9 +10,9 @@ use actix::fut::ActorFutureExt as _;
 use actix::{Actor, AsyncContext as _, Context, Handler, WrapFuture as _};
 use muster_proto::muster::log::v1::{
     self as log, ActivateEnterprise, ActivateLicense, AddCluster, Beat, BootstrapEnterprise,
-    ConfigureServer, DeactivateEnterprise, DeleteCluster, HeartbeatEnterprise, Internal,
-    LicenseState, Rejection, RejectionKind, RemoveLicenseAndClusters, UpdateCluster, command,
-    reply,
+    ConfigureServer, ConfirmRestore, DeactivateEnterprise, DeleteCluster, HeartbeatEnterprise,
+    Internal, LicenseState, Rejection, RejectionKind, RemoveLicenseAndClusters, UpdateCluster,
+    command, reply,
 };
 use prost_types::Timestamp;
 use tokio::time::Instant;
@@ -137,6 +137,11 @@ impl License {
     /// Removes a registration; an unknown one is no error.
     pub async fn delete_cluster(&self, call: Call, id: String) -> Result<(), CallError> {
         self.done(call, command::Kind::DeleteCluster(DeleteCluster { id })).await
+    }
+
+    /// Says that a restored state misses nothing: from now on pairs that it does not know are refused.
+    pub async fn confirm_restore(&self, call: Call) -> Result<(), CallError> {
+        self.done(call, command::Kind::ConfirmRestore(ConfirmRestore {})).await
     }
 
     /// Makes this server a member of its own fleet under a registration.

@@ -75,6 +75,7 @@ fn grows(kind: &command::Kind) -> bool {
             | Kind::HeartbeatEnterprise(_)
             | Kind::DeactivateEnterprise(_)
             | Kind::ConfigureServer(_)
+            | Kind::ConfirmRestore(_)
             | Kind::DeleteCluster(_)
             | Kind::RemoveLicenseAndClusters(_)
             | Kind::RevokeToken(_)

@@ -74,6 +74,8 @@ pub struct ReplicaInfo {
     pub tick_age: Duration,
     /// The process is about to end.
     pub draining: bool,
+    /// The group was restored and nobody has confirmed that yet.
+    pub quarantined: bool,
     /// Everybody in the group.
     pub members: Vec<MemberInfo>,
 }
@@ -160,6 +162,7 @@ impl Replica {
             leader_age: status.leader_age,
             tick_age: status.tick_age,
             draining: self.is_draining(),
+            quarantined: local.view.quarantine().is_on(),
             members: status.members.into_iter().map(member).collect(),
         }
     }

@@ -249,6 +249,7 @@ fn count(error: Option<&CallError>, began: Instant) {
         Some(CallError::Rejected(no)) if no.kind() == RejectionKind::IdOrSecretInvalid => {
             "bad_secret"
         }
+        Some(CallError::Rejected(no)) if no.kind() == RejectionKind::Quarantined => "quarantined",
         Some(CallError::NotDone(_) | CallError::MayBeDone) => "unavailable",
         Some(CallError::Rejected(_) | CallError::CodeInvalid(_) | CallError::Misunderstood) => {
             "error"

@@ -14,6 +14,7 @@ mod license;
 mod limits;
 mod measure;
 mod replica;
+mod restore;
 mod retry;
 mod selfhood;
 mod server;

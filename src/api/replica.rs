@@ -3,8 +3,12 @@
 use muster_proto::muster::v1::replica_server;
 use muster_proto::muster::v1::{
     MemberStatus, ReplicaStatus, Role as WireRole, SaveSnapshotRequest, SaveSnapshotResponse,
-    StatusRequest, TransferLeaderRequest, TransferLeaderResponse,
+    SnapshotChunk, StatusRequest, TransferLeaderRequest, TransferLeaderResponse,
 };
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
@@ -12,6 +16,12 @@ use crate::actors::{Call, CallError, MemberInfo, Reader, Replica, Role};
 use crate::state::access::Need;
 use crate::state::{LogTime, State};
 use muster_proto::auth_v2::Permission;
+
+/// Bytes of a snapshot that are sent at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// So many of them wait for a client that is slower than the disk.
+const CHUNKS_WAITING: usize = 4;
 
 /// The service.
 #[derive(Clone)]
@@ -66,6 +76,7 @@ impl replica_server::Replica for ReplicaService {
             leader_seen_ms: info.leader_age.map(millis),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             draining: info.draining,
+            quarantined: info.quarantined,
             members: info.members.into_iter().map(member).collect(),
         }))
     }
@@ -82,6 +93,24 @@ impl replica_server::Replica for ReplicaService {
         Ok(Response::new(TransferLeaderResponse { leader: leader.unwrap_or_default() }))
     }
 
+    type FetchSnapshotStream = ReceiverStream<Result<SnapshotChunk, Status>>;
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<SaveSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let (place, call) = self.desk.open(&request)?;
+        self.may_act(&call).await?;
+        let saved = self.replica.save_snapshot().await?;
+        let file = File::open(&saved.path).await.map_err(|error| unreadable(&error))?;
+        let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
+        tokio::spawn(async move {
+            let _place = place;
+            send_file(file, chunks).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
     async fn save_snapshot(
         &self,
         request: Request<SaveSnapshotRequest>,
@@ -95,6 +124,28 @@ impl replica_server::Replica for ReplicaService {
             term: saved.term,
         }))
     }
+}
+
+/// Sends the whole of a file, as fast as the client takes it.
+async fn send_file(mut file: File, chunks: mpsc::Sender<Result<SnapshotChunk, Status>>) {
+    loop {
+        let mut content = Vec::with_capacity(CHUNK_BYTES);
+        let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut content).await;
+        let chunk = match read {
+            Ok(0) => return,
+            Ok(_) => Ok(SnapshotChunk { content }),
+            Err(error) => Err(unreadable(&error)),
+        };
+        let is_last = chunk.is_err();
+        // A client that went away is no harm.
+        if chunks.send(chunk).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Status {
+    Status::internal(format!("the snapshot cannot be read: {error}"))
 }
 
 fn role(role: Role) -> WireRole {

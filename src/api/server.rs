@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muster_proto::muster::v1::fleet_server::FleetServer;
 use muster_proto::muster::v1::replica_server::ReplicaServer;
+use muster_proto::muster::v1::restore_server::RestoreServer;
 use muster_proto::{admin_v2, auth_v2, enterprise_v2, identity_v2, license_v2, versionpb_v2};
 use tokio::net::TcpListener;
 use tonic::codec::CompressionEncoding;
@@ -26,6 +27,7 @@ use super::license::LicenseService;
 use super::limits::{Guard, RateLimits};
 use super::measure::Measure;
 use super::replica::ReplicaService;
+use super::restore::RestoreService;
 use super::selfhood::Selfhood;
 use super::version::{CompatVersion, VersionService};
 use crate::actors::{Heartbeats, License, Reader, Replica, Session};
@@ -196,6 +198,11 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         reader: api.reader.clone(),
         desk: operators.clone(),
     };
+    let restore = RestoreService {
+        license: api.license.clone(),
+        reader: api.reader.clone(),
+        desk: operators.clone(),
+    };
     let fleet = FleetService { reader: api.reader.clone(), desk: operators };
     /// Every service takes messages of the same size and the same compression.
     macro_rules! tuned {
@@ -215,6 +222,7 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
             options.version.clone()
         ))))
         .add_service(tuned!(ReplicaServer::new(replica)))
+        .add_service(tuned!(RestoreServer::new(restore)))
         .add_service(tuned!(FleetServer::new(fleet)));
     with_reflection(routes)
 }

@@ -139,6 +139,14 @@ fn of_rejection(rejection: &Rejection) -> Status {
                 go_quoted(subject)
             ),
         ),
+        RejectionKind::Quarantined => (
+            Code::Unavailable,
+            format!(
+                "this server was restored and is not sure about {}, nothing was decided: ask again \
+                 later (an operator has to say muster restore confirm)",
+                the_id(subject)
+            ),
+        ),
         RejectionKind::EnterpriseNotActivated => (Code::Unimplemented, NOT_ENTERPRISE.to_owned()),
         RejectionKind::AuthNotActivated => (Code::Unimplemented, AUTH_OFF.to_owned()),
         RejectionKind::AuthAlreadyActivated => (Code::Unimplemented, AUTH_ON.to_owned()),
@@ -304,7 +312,7 @@ mod tests {
     ];
 
     fn kinds() -> Vec<RejectionKind> {
-        (0..200).filter_map(|number| RejectionKind::try_from(number).ok()).collect()
+        (0..300).filter_map(|number| RejectionKind::try_from(number).ok()).collect()
     }
 
     fn matched_in(status: &Status) -> Vec<&'static str> {

@@ -5,14 +5,17 @@ mod auth;
 mod authority;
 mod bench;
 mod completion;
+mod confirm;
 mod demo;
 mod environment;
 mod fleet;
 mod go;
 pub mod output;
 mod pachctl;
+mod recover;
 mod remote;
 mod replica;
+mod restore;
 mod serve;
 mod snapshot;
 mod table;
@@ -80,6 +83,10 @@ enum Noun {
     /// The whole state as a file.
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    #[command(subcommand)]
+    Restore(restore::Restore),
+    #[command(subcommand)]
+    Recover(recover::Recover),
     /// All registered clusters.
     #[command(subcommand)]
     Fleet(fleet::Fleet),
@@ -118,6 +125,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Replica(command) => block_on(replica::run(command, &invocation)),
         Noun::Fleet(command) => block_on(fleet::run(command, &invocation)),
         Noun::Snapshot(command) => block_on(snapshot::run(command, &invocation)),
+        Noun::Restore(command) => block_on(restore::run(command, &invocation)),
+        Noun::Recover(command) => recover::run(command),
         Noun::Bench(command) => bench::run(&command),
         Noun::Completion(command) => completion::run(&command),
     }

@@ -163,6 +163,7 @@ fn status_sheet(status: &ReplicaStatus) -> String {
         ("applied time", or_dash(&applied_time(status))),
         ("log bytes", status.log_bytes.to_string()),
         ("version", status.version.clone()),
+        ("quarantined", if status.quarantined { "yes" } else { "no" }.to_owned()),
         ("draining", if status.draining { "yes" } else { "no" }.to_owned()),
     ])
 }
@@ -190,6 +191,7 @@ fn status_json(status: &ReplicaStatus) -> Value {
         "log_bytes": status.log_bytes,
         "version": status.version,
         "draining": status.draining,
+        "quarantined": status.quarantined,
     });
     if let (Value::Object(value), Value::Object(own)) = (&mut value, own) {
         value.extend(own);
@@ -231,6 +233,7 @@ mod tests {
             leader_seen_ms: Some(0),
             version: "0.1.0".to_owned(),
             draining: false,
+            quarantined: false,
             members: vec![
                 member(1, None, true),
                 member(2, Some(101), true),
@@ -269,6 +272,7 @@ mod tests {
             applied time:  2021-05-21T18:37:36Z
             log bytes:     4096
             version:       0.1.0
+            quarantined:   no
             draining:      no
         "#]]
         .assert_eq(&status_sheet(&leader()));

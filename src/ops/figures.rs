@@ -15,6 +15,10 @@ pub(super) fn refresh(reader: &Reader) {
 fn fleet(view: &State) {
     let clusters = u64::try_from(view.fleet().len()).unwrap_or(u64::MAX);
     gauge!("muster_clusters").set(number(clusters));
+    let quarantine = view.quarantine();
+    gauge!("muster_restore_quarantined").set(f64::from(u8::from(quarantine.is_on())));
+    let strays = u64::try_from(quarantine.len()).unwrap_or(u64::MAX);
+    gauge!("muster_restore_unknown_clusters").set(number(strays));
     let expires = view.licensing().record().and_then(|license| license.expires);
     let expires = expires.map_or(0, |expires| u64::try_from(expires.seconds).unwrap_or(0));
     gauge!("muster_license_expiry_timestamp_seconds").set(number(expires));

@@ -84,10 +84,13 @@ async fn livez(ops: web::Data<Ops>) -> HttpResponse {
 }
 
 async fn readyz(ops: web::Data<Ops>) -> HttpResponse {
-    answer(match ops.replica() {
-        None => Some("the group has not begun"),
-        Some(replica) => replica.unready(),
-    })
+    let Some(replica) = ops.replica() else { return answer(Some("the group has not begun")) };
+    match replica.unready() {
+        None if replica.info().quarantined => HttpResponse::Ok()
+            .content_type("text/plain")
+            .body("ok, in quarantine: muster restore status\n"),
+        unready => answer(unready),
+    }
 }
 
 /// A process that answers here has opened its data, and has joined its group or waits for the others
@@ -117,10 +120,11 @@ fn detail(replica: &Replica) -> String {
         Some(age) => format!("{} ms ago", age.as_millis()),
     };
     format!(
-        "live: {}\nready: {}\nrole: {:?}\nleader: {}\nleader heard of: {age}\nterm: {}\n\
+        "live: {}\nready: {}\nquarantined: {}\nrole: {:?}\nleader: {}\nleader heard of: {age}\nterm: {}\n\
          commit index: {}\napplied index: {}\nticked: {} ms ago\n",
         replica.is_live(),
         replica.unready().unwrap_or("yes"),
+        if info.quarantined { "yes" } else { "no" },
         info.role,
         info.leader.as_deref().unwrap_or("none"),
         info.term,

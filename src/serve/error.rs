@@ -130,6 +130,9 @@ fn of_folder(error: &FolderError) -> u8 {
         FolderError::Locked { .. }
         | FolderError::Format { .. }
         | FolderError::Foreign { .. }
-        | FolderError::Promised { .. } => 78,
+        | FolderError::Promised { .. }
+        | FolderError::Fresh { .. }
+        | FolderError::Taken { .. }
+        | FolderError::CutShort { .. } => 78,
     }
 }

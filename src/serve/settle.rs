@@ -42,6 +42,12 @@ pub(super) async fn settle(config: Config, parts: Parts) {
     }
     parts.replica.set_ready();
     tracing::info!("the group answers");
+    if parts.reader.local().quarantine().is_on() {
+        tracing::warn!(
+            "the group was restored and is in quarantine: clusters that it does not know are told to \
+             wait; look at muster restore status, then say muster restore confirm"
+        );
+    }
     settle_license(&config, &parts.license, &deployment_id).await;
     if let Some(token) = &config.environment.root_token {
         tell("the root token", until_answered("the root token", || sign_root(&parts, token)).await);

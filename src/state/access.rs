@@ -40,6 +40,7 @@ pub fn need(kind: &Kind) -> Need {
         }
         // A beat carries its own proof, id and secret; and nobody has a token before auth is on.
         Kind::RecordHeartbeats(_) | Kind::ActivateAuth(_) => Need::Open,
+        Kind::ConfirmRestore(_) => Need::PermissionIfOn(Permission::ClusterEnterprisePause),
         Kind::DeactivateAuth(_) => Need::Permission(Permission::ClusterAuthDeactivate),
         Kind::ConfigureAuth(_) => Need::Permission(Permission::ClusterAuthSetConfig),
         Kind::IssueRobotToken(_) => Need::Permission(Permission::ClusterAuthGetRobotToken),

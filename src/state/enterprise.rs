@@ -9,6 +9,7 @@ use muster_proto::muster::log::v1::{
 
 use crate::state::fleet::{self, Fleet};
 use crate::state::license::{self, Licensing};
+use crate::state::quarantine::Quarantine;
 use crate::state::secret::{self, Digest};
 use crate::state::time::LogTime;
 use crate::state::{limits, rejection};
@@ -80,6 +81,7 @@ pub(super) fn activate(
     enterprise: &mut Enterprise,
     fleet: &mut Fleet,
     licensing: &Licensing,
+    quarantine: &Quarantine,
     now: LogTime,
     command: &ActivateEnterprise,
 ) -> Result<(), Rejection> {
@@ -89,7 +91,9 @@ pub(super) fn activate(
         .ok_or_else(|| rejection::about(RejectionKind::CommandIncomplete, "beat"))?;
     limits::check_text("license_server", &command.license_server, limits::TEXT_BYTES_MAX)?;
     let secret = secret::read("secret_digest", &beat.secret_digest)?;
-    require_pair(fleet, &beat.id, &secret, now)?;
+    if fleet.shown_secret(&beat.id, &secret, now).is_none() {
+        return Err(wrong_pair(quarantine, &beat.id));
+    }
     fleet::check_beat(beat)?;
     let license = require_license(licensing)?;
 
@@ -104,13 +108,18 @@ pub(super) fn activate(
     Ok(())
 }
 
-fn require_pair(fleet: &Fleet, id: &str, secret: &Digest, now: LogTime) -> Result<(), Rejection> {
-    if fleet.shown_secret(id, secret, now).is_some() {
-        return Ok(());
-    }
+/// The no to a pair that the fleet does not know.
+fn wrong_pair(quarantine: &Quarantine, id: &str) -> Rejection {
     // The answer repeats the id, so it must be one that an answer can carry.
-    limits::check_text("id", id, limits::TEXT_BYTES_MAX)?;
-    Err(rejection::about(RejectionKind::IdOrSecretInvalid, id))
+    if let Err(refused) = limits::check_text("id", id, limits::TEXT_BYTES_MAX) {
+        return refused;
+    }
+    let kind = if quarantine.is_on() {
+        RejectionKind::Quarantined
+    } else {
+        RejectionKind::IdOrSecretInvalid
+    };
+    rejection::about(kind, id)
 }
 
 fn require_license(licensing: &Licensing) -> Result<Arc<License>, Rejection> {
@@ -124,6 +133,7 @@ pub(super) fn heartbeat(
     enterprise: &mut Enterprise,
     fleet: &mut Fleet,
     licensing: &Licensing,
+    quarantine: &Quarantine,
     now: LogTime,
     command: &HeartbeatEnterprise,
 ) -> Result<EnterpriseState, Rejection> {
@@ -146,11 +156,14 @@ pub(super) fn heartbeat(
             membership.license = licensing.record().map(Arc::clone);
             membership.last_heartbeat = now;
         }
+        BeatOutcome::IdOrSecretInvalid if quarantine.is_on() => {
+            return Err(wrong_pair(quarantine, &membership.id));
+        }
         BeatOutcome::IdOrSecretInvalid => Arc::make_mut(membership).license = None,
         BeatOutcome::LicenseAbsent => {
             return Err(rejection::plain(RejectionKind::LicenseAbsent));
         }
-        BeatOutcome::FieldInvalid | BeatOutcome::Unspecified => {
+        BeatOutcome::FieldInvalid | BeatOutcome::Quarantined | BeatOutcome::Unspecified => {
             return Err(rejection::about(RejectionKind::CommandIncomplete, "beat"));
         }
     }

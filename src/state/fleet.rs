@@ -11,6 +11,7 @@ use muster_proto::muster::log::v1::{
 
 use crate::state::enterprise::Enterprise;
 use crate::state::license::Licensing;
+use crate::state::quarantine::Quarantine;
 use crate::state::secret::{self, Digest};
 use crate::state::time::LogTime;
 use crate::state::{limits, rejection};
@@ -316,6 +317,7 @@ pub(super) fn delete(fleet: &mut Fleet, command: &DeleteCluster) {
 pub(super) fn record_heartbeats(
     fleet: &mut Fleet,
     licensing: &Licensing,
+    quarantine: &mut Quarantine,
     now: LogTime,
     command: &RecordHeartbeats,
 ) -> Result<HeartbeatsRecorded, Rejection> {
@@ -328,7 +330,13 @@ pub(super) fn record_heartbeats(
     let outcomes = command
         .beats
         .iter()
-        .map(|beat| i32::from(record_heartbeat(fleet, licensing, now, beat)))
+        .map(|beat| match record_heartbeat(fleet, licensing, now, beat) {
+            BeatOutcome::IdOrSecretInvalid if quarantine.catch(&beat.id, now) => {
+                BeatOutcome::Quarantined
+            }
+            outcome => outcome,
+        })
+        .map(i32::from)
         .collect();
     Ok(HeartbeatsRecorded {
         outcomes,

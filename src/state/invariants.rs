@@ -13,6 +13,7 @@ use crate::state::{State, limits};
 /// - `ENTERPRISE-1`: the own record names an id.
 /// - `ANSWERS-1`: each remembered answer is found by its key, and they are within their bound.
 /// - `ANSWERS-2`: answers are kept in the order in which they were given.
+/// - `QUARANTINE-1`: no more strays than are kept, and none met after now.
 /// - `AUTH-1`: while auth is on, root is bound as clusterAdmin on the cluster.
 /// - `AUTH-2`: while auth is off, there are no tokens and no groups.
 /// - `AUTH-3`: the indexes of tokens, and the two directions of groups, tell the same.
@@ -53,6 +54,10 @@ pub fn first_broken(state: &State) -> Option<&'static str> {
             return Some("ANSWERS-2");
         }
         last = Some(answer.at);
+    }
+    let mut strays = state.quarantine().strays();
+    if state.quarantine().len() > limits::STRAYS_MAX || strays.any(|(_, it)| it.last > now) {
+        return Some("QUARANTINE-1");
     }
     first_broken_of_auth(state.auth())
 }

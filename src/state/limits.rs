@@ -38,6 +38,9 @@ pub const ANSWER_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// operator bring the new secret to the member. Changing the secret twice ends it at once.
 pub const PREVIOUS_SECRET_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
+/// Clusters that a restored state names as unknown: what a person reads through before confirming.
+pub const STRAYS_MAX: usize = 1_000;
+
 /// Heartbeats in one command: bounds the time that one entry takes.
 pub const BEATS_MAX: usize = 4096;
 

@@ -9,9 +9,11 @@ pub mod auth;
 pub mod config;
 pub mod enterprise;
 pub mod fleet;
+pub mod founding;
 pub mod invariants;
 pub mod license;
 pub mod limits;
+pub mod quarantine;
 pub mod rejection;
 pub mod requests;
 pub mod secret;
@@ -32,6 +34,7 @@ use self::config::Server;
 use self::enterprise::Enterprise;
 use self::fleet::Fleet;
 use self::license::Licensing;
+use self::quarantine::Quarantine;
 use self::requests::{Answers, Named};
 
 /// Everything that the group agrees on. Cloning it is O(1): the clone is a consistent view.
@@ -45,6 +48,7 @@ pub struct State {
     server: Server,
     answers: Answers,
     auth: Auth,
+    quarantine: Quarantine,
 }
 
 impl State {
@@ -104,13 +108,15 @@ impl State {
                 Ok(done(()))
             }
             Kind::RecordHeartbeats(it) => {
-                fleet::record_heartbeats(&mut self.fleet, &self.licensing, now, it)
+                let quarantine = &mut self.quarantine;
+                fleet::record_heartbeats(&mut self.fleet, &self.licensing, quarantine, now, it)
                     .map(reply::Kind::HeartbeatsRecorded)
             }
             Kind::ActivateEnterprise(it) => enterprise::activate(
                 &mut self.enterprise,
                 &mut self.fleet,
                 &self.licensing,
+                &self.quarantine,
                 now,
                 it,
             )
@@ -119,6 +125,7 @@ impl State {
                 &mut self.enterprise,
                 &mut self.fleet,
                 &self.licensing,
+                &self.quarantine,
                 now,
                 it,
             )
@@ -170,6 +177,10 @@ impl State {
             Kind::ModifyMembers(it) => auth::modify_members(&mut self.auth, it).map(done),
             Kind::StartLogin(it) => auth::logins::start(&mut self.auth.logins, now, it).map(done),
             Kind::FinishLogin(it) => auth::logins::finish(&mut self.auth.logins, now, it).map(done),
+            Kind::ConfirmRestore(_) => {
+                self.quarantine.end();
+                Ok(done(()))
+            }
         }
     }
 
@@ -221,6 +232,11 @@ impl State {
     /// What the server says of itself.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// What a restored state does not know for sure.
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
     }
 
     /// Tokens, roles, groups and logins.

@@ -64,6 +64,7 @@ impl State {
             tokens: count(self.auth.tokens().len()),
             memberships: count(self.auth.groups().size()),
             logins: count(self.auth.logins().len()),
+            strays: count(self.quarantine.len()),
         };
         let license = self.licensing.record().map(|license| license.as_ref().clone());
         let server = ServerRecord {
@@ -82,6 +83,7 @@ impl State {
             .chain(clusters)
             .chain(answers)
             .chain(self.auth.records())
+            .chain(self.quarantine.records())
             .map(|kind| Record { kind: Some(kind) })
     }
 
@@ -110,6 +112,7 @@ impl State {
         check_count("tokens", summary.tokens, auth.tokens().len())?;
         check_count("memberships", summary.memberships, auth.groups().size())?;
         check_count("logins", summary.logins, auth.logins().len())?;
+        check_count("strays", summary.strays, state.quarantine.len())?;
         Ok(state)
     }
 
@@ -131,8 +134,26 @@ impl State {
             Kind::Tokens(records) => self.auth.load_tokens(records)?,
             Kind::Memberships(records) => self.auth.load_memberships(records),
             Kind::Logins(records) => self.auth.load_logins(records)?,
+            Kind::Quarantine(record) => self.quarantine.load(&record),
+            Kind::Strays(records) => self.quarantine.load_strays(records)?,
         }
         Ok(())
+    }
+
+    /// SHA-256 over what the state holds, whatever its place in a log and whether it was restored: equal
+    /// for a state and the one that it became in another group.
+    pub fn content(&self) -> Digest {
+        let is_content = |record: &Record| {
+            !matches!(
+                record.kind,
+                Some(Kind::Summary(_) | Kind::Quarantine(_) | Kind::Strays(_)) | None
+            )
+        };
+        let mut hash = Sha256::new();
+        for record in self.records().filter(is_content) {
+            hash.update(record.encode_length_delimited_to_vec());
+        }
+        hash.finalize().into()
     }
 
     /// SHA-256 over all records: equal on replicas that applied the same entries.

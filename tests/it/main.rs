@@ -26,6 +26,7 @@ mod limits;
 mod member;
 mod ops;
 mod parsers;
+mod rescue;
 mod rooms;
 mod support;
 mod survive;

@@ -21,8 +21,10 @@ mod tests;
 pub use candidate::Refusal;
 pub use plan::{DiskMark, Misfit, Plan, PlanError, Promise, TokenDigest};
 
+pub(crate) use plan::replica_id;
+
 use self::candidate::{Answer, Candidate, Step};
-use crate::folder::{DataFolder, FolderError, Identity};
+use crate::folder::{DataFolder, FolderError, Identity, Lineage};
 use crate::net::frame::Kind;
 use crate::net::link::{self, LinkError};
 use crate::net::{PeerTls, hello};
@@ -81,7 +83,7 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
     }
     if let Some(identity) = folder.identity().cloned() {
         let members = plan.members_of(identity.group);
-        folder.check(identity.group, plan::replica_id(identity.group, &plan.me), &plan.me)?;
+        folder.check(identity.group, replica_id(identity.group, &plan.me), &plan.me)?;
         return Ok(Started { identity, members });
     }
     let disk = match folder.disk_mark() {
@@ -97,9 +99,10 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
     let (group, plan) = (promise.group(), candidate.plan());
     let identity = Identity {
         group,
-        replica: plan::replica_id(group, &plan.me),
+        replica: replica_id(group, &plan.me),
         name: plan.me.clone(),
         created: now,
+        lineage: Lineage::default(),
     };
     folder.adopt(identity.clone())?;
     tracing::info!(%group, replica = %identity.replica, name = identity.name, "the group begins");

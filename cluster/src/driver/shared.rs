@@ -109,4 +109,14 @@ impl<M: StateMachine> PeerEvents for Events<M> {
     fn down(&self, peer: ReplicaId) {
         self.0.inbox.push(Input::PeerDown(peer));
     }
+
+    fn superseded(&self, peer: &Member) {
+        let name = &peer.name;
+        let reason = format!(
+            "{name} says that this group was given up and that another one took its place (muster \
+             recover force-new-group): what this replica holds is of the past; keep its data folder \
+             for inspection, and let the replica join the new group with an empty one"
+        );
+        self.0.end(Ended { exit_code: 78, reason });
+    }
 }

@@ -94,6 +94,7 @@ pub(crate) async fn start<M: StateMachine>(
     let peers = Peers::start(
         PeerOptions {
             group,
+            before: identity.lineage.before,
             me,
             incarnation,
             listener,

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    folder::{DataFolder, Identity},
+    folder::{DataFolder, Identity, Lineage},
     group::{
         Group, GroupEnd, GroupOptions, NotDone, ProposeError, Role, SnapshotPolicy, StartError,
         Timers,
@@ -155,6 +155,7 @@ fn open(path: &Path, id: ReplicaId) -> Option<DataFolder> {
         replica: id,
         name: format!("m{}", id.0),
         created: Timestamp(0),
+        lineage: Lineage::default(),
     };
     data.adopt(identity).ok()?;
     Some(data)

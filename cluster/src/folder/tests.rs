@@ -8,6 +8,7 @@ fn identity() -> Identity {
         group: GroupId(0xABCD),
         replica: ReplicaId(0x17),
         name: "muster-0".to_owned(),
+        lineage: Lineage::default(),
         created: Timestamp(5),
     }
 }

@@ -157,6 +157,9 @@ impl Dialler {
             metrics::counter!("muster_peer_refusals_total", "side" => "dialler", "reason" => reason.word())
                 .increment(1);
         }
+        if matches!(error, LinkError::Refused(Reason::OldEpoch)) {
+            self.local.events.superseded(&self.peer);
+        }
         if matches!(error, LinkError::Refused(Reason::NotBegun)) {
             tracing::debug!(peer = self.peer.name, "a peer's group has not begun yet");
             return;

@@ -61,6 +61,7 @@ pub(crate) enum Reason {
     OldIncarnation = 6,
     BadHello = 7,
     NotBegun = 8,
+    OldEpoch = 20,
 }
 
 impl Reason {
@@ -76,6 +77,7 @@ impl Reason {
             Reason::OldIncarnation => "old_incarnation",
             Reason::BadHello => "bad_hello",
             Reason::NotBegun => "not_begun",
+            Reason::OldEpoch => "old_epoch",
         }
     }
 
@@ -93,6 +95,9 @@ impl Reason {
             }
             Reason::BadHello => "the dialler's first frame was not understood",
             Reason::NotBegun => "its group has not begun yet",
+            Reason::OldEpoch => {
+                "the dialler's group was given up, and another took its place: its data is of the past"
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::frame::Kind;
 use super::hello::{Answer, Hello, PROTOCOL, Reason, Refusal, Welcome};
 use super::link::{self, Channel, LinkError};
 use super::{Lane, Local, MAX_PAYLOAD, tls};
-use crate::types::{Member, ReplicaId};
+use crate::types::{GroupId, Member, ReplicaId};
 
 /// Connections that have not said yet who they are. The oldest gives way to a new one, so that
 /// silent strangers cannot keep a replica out.
@@ -149,7 +149,9 @@ impl Listener {
             return Err(Reason::Version);
         }
         if hello.group != self.local.group.0.to_be_bytes() {
-            return Err(Reason::OtherGroup);
+            let past = |group: &GroupId| hello.group == group.0.to_be_bytes();
+            let is_past = self.local.before.iter().any(past);
+            return Err(if is_past { Reason::OldEpoch } else { Reason::OtherGroup });
         }
         if hello.expects != self.local.me.0 {
             return Err(Reason::WrongReplica);

@@ -73,12 +73,18 @@ pub trait PeerEvents: Send + Sync + 'static {
     fn up(&self, peer: ReplicaId);
     /// Messages to `peer` are refused from now on; those still queued may be lost.
     fn down(&self, peer: ReplicaId);
+    /// `peer` says that another group took the place of this one for ever.
+    fn superseded(&self, peer: &Member) {
+        let _nothing_to_do = peer;
+    }
 }
 
 /// What [`Peers::start`] needs.
 pub struct PeerOptions {
-    /// Replicas of any other group are refused.
+    /// Replicas of any other group are refused,
     pub group: GroupId,
+    /// and those of the groups that it took the place of are told so.
+    pub before: Vec<GroupId>,
     /// This replica; `members` names it too.
     pub me: ReplicaId,
     /// Which start of this replica this is: rises by one with every start.
@@ -127,6 +133,7 @@ struct Shared {
 /// What every connection of this replica says about it.
 struct Local {
     group: GroupId,
+    before: Vec<GroupId>,
     me: ReplicaId,
     name: String,
     incarnation: u64,
@@ -141,6 +148,7 @@ impl Peers {
         let members: BTreeMap<_, _> = options.members.into_iter().map(|m| (m.id, m)).collect();
         let local = Arc::new(Local {
             group: options.group,
+            before: options.before,
             me: options.me,
             name: members.get(&options.me).map(|me| me.name.clone()).unwrap_or_default(),
             incarnation: options.incarnation,

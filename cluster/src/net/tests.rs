@@ -25,6 +25,7 @@ enum Event {
     Received(ReplicaId, Lane, Bytes),
     Up(ReplicaId),
     Down(ReplicaId),
+    Superseded(ReplicaId),
 }
 
 impl Recorder {
@@ -55,6 +56,9 @@ impl PeerEvents for Recorder {
     }
     fn down(&self, peer: ReplicaId) {
         self.push(Event::Down(peer));
+    }
+    fn superseded(&self, peer: &Member) {
+        self.push(Event::Superseded(peer.id));
     }
 }
 
@@ -122,17 +126,19 @@ struct Start {
     me: u64,
     incarnation: u64,
     tls: Option<PeerTls>,
+    before: Vec<GroupId>,
 }
 
 impl Start {
     fn new(me: u64, tls: Option<PeerTls>) -> Start {
-        Start { group: GROUP, me, incarnation: 1, tls }
+        Start { group: GROUP, me, incarnation: 1, tls, before: Vec::new() }
     }
 
     fn on(self, listener: TcpListener, members: &[Member]) -> Replica {
         let seen = Arc::new(Recorder::default());
         let options = PeerOptions {
             group: self.group,
+            before: self.before,
             me: ReplicaId(self.me),
             incarnation: self.incarnation,
             listener,
@@ -401,4 +407,14 @@ async fn a_member_of_a_group_says_so_to_one_that_wants_to_begin() {
     let expected =
         Answer { name: "b".into(), group: GROUP.0.to_be_bytes().to_vec(), ..Answer::default() };
     assert_eq!(answer, expected);
+}
+
+#[tokio::test]
+async fn a_replica_of_a_group_that_was_given_up_is_refused_and_told_so() {
+    let old = Start { group: GroupId(1), ..Start::new(1, None) };
+    let new = Start { before: vec![GroupId(7), GroupId(1)], ..Start::new(2, None) };
+    let (a, b, _) = two(old, new).await;
+    until("told", || a.seen.count(|e| *e == Event::Superseded(ReplicaId(2))) > 0).await;
+    assert_eq!(a.seen.count(|e| matches!(e, Event::Up(_))), 0);
+    assert_eq!(b.seen.count(|e| matches!(e, Event::Up(_) | Event::Superseded(_))), 0);
 }

@@ -98,9 +98,7 @@ impl SnapshotStore for FileSnapshots {
     fn open(&self, index: u64) -> Result<SnapshotReader, SnapshotError> {
         let path = self.path(index).ok_or(SnapshotError::Missing { index })?;
         // Once whole for the digest, which stands at the end and which receivers need first.
-        let meta = verify(&path)?.meta;
-        let (reader, _) = begin(&path)?;
-        Ok(SnapshotReader { meta, chunks: Box::new(Chunks { path, reader: Some(reader) }) })
+        reader(&path, verify(&path)?.meta)
     }
 
     fn receive(&self, meta: SnapshotMeta) -> Result<SnapshotReceiver, SnapshotError> {
@@ -261,6 +259,17 @@ pub struct Inspection {
 /// Verifies the whole of a snapshot file, wherever it lies and whatever its name.
 pub fn inspect(path: &Path) -> Result<Inspection, SnapshotError> {
     read_whole(path)
+}
+
+/// Opens a snapshot file, wherever it lies and whatever its name, after verifying the whole of it.
+pub fn read(path: &Path) -> Result<SnapshotReader, SnapshotError> {
+    reader(path, read_whole(path)?.meta)
+}
+
+fn reader(path: &Path, meta: SnapshotMeta) -> Result<SnapshotReader, SnapshotError> {
+    let (reader, _) = begin(path)?;
+    let path = path.to_owned();
+    Ok(SnapshotReader { meta, chunks: Box::new(Chunks { path, reader: Some(reader) }) })
 }
 
 fn read_whole(path: &Path) -> Result<Inspection, SnapshotError> {

@@ -11,7 +11,7 @@ mod meta;
 #[cfg(test)]
 mod tests;
 
-pub use files::{FileSnapshots, Inspection, inspect};
+pub use files::{FileSnapshots, Inspection, inspect, read};
 pub use memory::MemorySnapshots;
 
 use crate::types::{GroupId, Timestamp};

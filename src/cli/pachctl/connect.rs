@@ -17,6 +17,7 @@ use muster_proto::identity_v2::api_client::ApiClient as IdentityClient;
 use muster_proto::license_v2::api_client::ApiClient as LicenseClient;
 use muster_proto::muster::v1::fleet_client::FleetClient;
 use muster_proto::muster::v1::replica_client::ReplicaClient;
+use muster_proto::muster::v1::restore_client::RestoreClient;
 use muster_proto::pfs_v2::Project;
 use muster_proto::versionpb_v2::api_client::ApiClient as VersionClient;
 use tokio::time::Instant;
@@ -215,6 +216,11 @@ impl Server {
 
     pub(crate) fn replica(&self) -> ReplicaClient<Authorized> {
         ReplicaClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn restore(&self) -> RestoreClient<Authorized> {
+        RestoreClient::with_interceptor(self.channel.clone(), self.caller.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -70,6 +70,20 @@ impl Auth {
         self.configuration.as_deref()
     }
 
+    /// Forgets every token but root's, and every login under way: all others sign in anew.
+    pub(super) fn forget_sessions(&mut self) {
+        let kept = self
+            .tokens
+            .of_prefix(principal::ROOT)
+            .filter(|(_, token)| *token.subject == *principal::ROOT);
+        let kept: Vec<_> = kept.map(|(digest, token)| (*digest, token.expires)).collect();
+        self.tokens = Tokens::default();
+        self.logins = Logins::default();
+        for (digest, expires) in kept {
+            self.tokens.insert(digest, principal::ROOT, expires);
+        }
+    }
+
     fn require_on(&self) -> Result<(), Rejection> {
         if self.is_on() { Ok(()) } else { Err(rejection::plain(RejectionKind::AuthNotActivated)) }
     }

@@ -6,6 +6,7 @@ mod auth_words;
 mod enterprise;
 mod fleet;
 mod license;
+mod quarantine;
 mod random;
 mod requests;
 mod snapshot;
@@ -17,9 +18,9 @@ use expect_test::Expect;
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
     ActivateEnterprise, ActivateLicense, AddCluster, Anonymous, Beat, BeatOutcome,
-    BootstrapEnterprise, Caller, Command, ConfigureServer, DeactivateEnterprise, DeleteCluster,
-    HeartbeatEnterprise, Internal, License, LicenseState, RecordHeartbeats, Rejection,
-    RemoveLicenseAndClusters, Reply, UpdateCluster, caller::Who, command::Kind, reply,
+    BootstrapEnterprise, Caller, Command, ConfigureServer, ConfirmRestore, DeactivateEnterprise,
+    DeleteCluster, HeartbeatEnterprise, Internal, License, LicenseState, RecordHeartbeats,
+    Rejection, RemoveLicenseAndClusters, Reply, UpdateCluster, caller::Who, command::Kind, reply,
 };
 use prost::Message as _;
 use prost_types::Timestamp;
@@ -53,6 +54,9 @@ impl World {
         }
         if line.words.first() == Some(&"show") {
             return self.show();
+        }
+        if line.words.first() == Some(&"found-anew") {
+            return self.found_anew(&line);
         }
         if let Some(answer) = self.read(&line) {
             return answer;
@@ -163,6 +167,7 @@ impl<'a> Line<'a> {
                 cluster_id: self.text("id"),
                 deployment_id: self.text("deployment"),
             }),
+            "confirm-restore" => Kind::ConfirmRestore(ConfirmRestore {}),
             verb => self.auth_command(verb),
         };
         Command { caller: Some(self.caller()), request_id: self.text("request"), kind: Some(kind) }

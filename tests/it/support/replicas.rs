@@ -126,6 +126,16 @@ impl Replicas {
 
     /// The flags of one replica, as `launch` gives them.
     pub(crate) fn command(&self, at: usize) -> Command {
+        let mut command = self.command_alone(at);
+        if self.members.len() > 1 {
+            command.args(["--initial-cluster", &self.initial_cluster()]);
+            command.arg("--bootstrap-token-file").arg(self.folder.path().join("token"));
+        }
+        command
+    }
+
+    /// The same, of a replica that is told of no other.
+    pub(crate) fn command_alone(&self, at: usize) -> Command {
         let replica = &self.members[at];
         let mut command = muster();
         command
@@ -138,10 +148,6 @@ impl Replicas {
             .args(["--peer-listen", &format!("127.0.0.1:{}", replica.peer)])
             .arg("--license-public-key")
             .arg(self.folder.path().join("license.pub"));
-        if self.members.len() > 1 {
-            command.args(["--initial-cluster", &self.initial_cluster()]);
-            command.arg("--bootstrap-token-file").arg(self.folder.path().join("token"));
-        }
         let tls = self.folder.path().join("tls").join(&replica.name);
         if self.setup.peer_tls {
             command.arg("--peer-ca").arg(tls.join("peer-ca.crt"));

@@ -55,6 +55,7 @@ impl PeerEvents for Deaf {
 fn serve(started: &Started, listener: TcpListener) -> Peers {
     let options = PeerOptions {
         group: started.identity.group,
+        before: Vec::new(),
         me: started.identity.replica,
         incarnation: 1,
         listener,

@@ -1,0 +1,258 @@
+//! What is done to data while no replica runs on it: a snapshot file is verified, a new group is
+//! founded on one, and what a lost group left is looked at and goes on as another group.
+//!
+//! A group is founded by one replica, its only voter; the others join it with empty folders. Its log
+//! begins behind the position and the term of everything that the group before ever told, so nobody
+//! sees either run backwards.
+
+mod swap;
+#[cfg(test)]
+mod tests;
+
+use std::{fs, io, path::Path, path::PathBuf};
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::ConfState;
+
+use crate::{
+    bootstrap::replica_id,
+    core::{CoreError, reconcile},
+    folder::{DataFolder, FolderError, Identity, Lineage, NEXT},
+    log::{FileLog, LogError, LogMark, LogStore},
+    machine::{LoadError, StateMachine},
+    sessions::{EntryError, Picture, Replicated},
+    snapshot::{self, FileSnapshots, SnapshotError, SnapshotMeta, SnapshotStore},
+    types::{GroupId, ReplicaId, Timestamp},
+};
+
+/// Why data cannot be looked at or taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RescueError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The state in a snapshot.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Log and snapshot together.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// An entry of the log.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The configuration of the group.
+    #[error("the configuration of the group cannot be read: {0}")]
+    Conf(#[from] protobuf::ProtobufError),
+    /// The disk refused.
+    #[error("{} cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl RescueError {
+    /// Whether the data is not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Folder(FolderError::Damaged { .. })
+            | Self::Log(LogError::Damaged { .. })
+            | Self::Snapshot(SnapshotError::Damaged { .. } | SnapshotError::Missing { .. })
+            | Self::Load(_)
+            | Self::Core(_)
+            | Self::Entry(_)
+            | Self::Conf(_) => true,
+            Self::Folder(_) | Self::Log(_) | Self::Snapshot(_) | Self::Io { .. } => false,
+        }
+    }
+}
+
+/// A snapshot file, read whole.
+#[derive(Debug)]
+pub struct Restored<M> {
+    /// What it is of.
+    pub meta: SnapshotMeta,
+    /// The state in it.
+    pub machine: M,
+}
+
+/// Reads a snapshot file: every checksum, and the state that it holds.
+pub fn read_snapshot<M: StateMachine>(file: &Path) -> Result<Restored<M>, RescueError> {
+    let mut chunks = snapshot::read(file)?;
+    let meta = chunks.meta().clone();
+    let state = load::<M>(&mut chunks)?;
+    if (state.index(), state.term()) != (meta.index, meta.term) {
+        let what = format!(
+            "its head speaks of entry {} of term {}, its content of {} of term {}",
+            meta.index,
+            meta.term,
+            state.index(),
+            state.term()
+        );
+        return Err(SnapshotError::Damaged { name: file.display().to_string(), what }.into());
+    }
+    Ok(Restored { meta, machine: state.into_machine() })
+}
+
+fn load<M: StateMachine>(
+    chunks: &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
+) -> Result<Replicated<M>, RescueError> {
+    let mut broken = None;
+    let loaded = Replicated::load(&mut std::iter::from_fn(|| {
+        chunks.next()?.map_err(|error| broken = Some(error)).ok()
+    }));
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(loaded?),
+    }
+}
+
+/// What a stopped replica holds.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub identity: Identity,
+    /// The newest term it has seen.
+    pub term: u64,
+    /// The last entry of its log, agreed or not.
+    pub last: LogMark,
+    /// Up to where it knew the log to be agreed.
+    pub commit: u64,
+    /// Who votes in its group, itself included; empty if it never got to know.
+    pub voters: Vec<ReplicaId>,
+}
+
+impl Survey {
+    /// The larger, the more of the log: as an election compares.
+    pub fn rank(&self) -> (u64, u64) {
+        (self.last.term, self.last.index)
+    }
+}
+
+/// A stopped replica's folder, held so that nobody starts it meanwhile, and all that it holds.
+#[derive(Debug)]
+pub struct Survivor<M> {
+    folder: DataFolder,
+    /// Where it stands.
+    pub survey: Survey,
+    /// Its state with every entry of its log applied: one that was not known to be agreed may have
+    /// been acknowledged by those who are lost.
+    pub machine: M,
+}
+
+/// Looks at the folder of a replica that does not run; a replica that does has it locked. A recovery
+/// that was cut short is finished first.
+pub fn survey<M: StateMachine>(path: &Path) -> Result<Survivor<M>, RescueError> {
+    swap::finish(path)?;
+    let folder = DataFolder::look(path)?;
+    let identity =
+        folder.identity().cloned().ok_or(FolderError::Fresh { path: path.to_owned() })?;
+    let log = FileLog::open(&folder.log_path())?.load()?;
+    let store = FileSnapshots::open(&folder.snapshots_path())?;
+    let newest = store.latest()?;
+    let (log, _unwritten) = reconcile(log, newest.as_ref())?;
+    let mut state = match &newest {
+        Some(meta) => load::<M>(&mut store.open(meta.index)?)?,
+        None => Replicated::empty(),
+    };
+    // Who was in the group does not matter to the next one.
+    for entry in log.entries.iter().filter(|entry| entry.kind == 0) {
+        if entry.index > state.index() {
+            state.apply(entry)?;
+        }
+    }
+    let conf = log.conf.clone().or_else(|| newest.map(|meta| meta.conf));
+    let voters = match conf {
+        None => Vec::new(),
+        Some(conf) => ConfState::parse_from_bytes(&conf)?.voters,
+    };
+    let survey = Survey {
+        path: path.to_owned(),
+        identity,
+        term: log.hard_state.term,
+        last: log.entries.last().map_or(log.mark, crate::log::LogEntry::mark),
+        commit: log.hard_state.commit,
+        voters: voters.into_iter().map(ReplicaId).collect(),
+    };
+    Ok(Survivor { folder, survey, machine: state.into_machine() })
+}
+
+/// How a new group begins.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// Its id, drawn at random.
+    pub group: GroupId,
+    /// What its first replica is called.
+    pub name: String,
+    /// Where it comes from.
+    pub lineage: Lineage,
+    /// The position behind which its log begins.
+    pub index: u64,
+    /// A term that is past.
+    pub term: u64,
+    /// The log time at that position.
+    pub time: Timestamp,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// Makes `path`, which must be empty or not there, the folder of the only voter of a new group, whose
+/// first state is `view`. Its identity is written last: a folder that was cut short starts nothing.
+pub fn found<M: StateMachine>(
+    path: &Path,
+    beginning: &Beginning,
+    view: M::View,
+) -> Result<Identity, RescueError> {
+    if fs::read_dir(path).is_ok_and(|mut files| files.next().is_some()) {
+        return Err(FolderError::Taken { path: path.to_owned() }.into());
+    }
+    let mut folder = DataFolder::open(path)?;
+    let identity = Identity {
+        group: beginning.group,
+        replica: replica_id(beginning.group, &beginning.name),
+        name: beginning.name.clone(),
+        created: beginning.now,
+        lineage: beginning.lineage.clone(),
+    };
+    let conf = ConfState { voters: vec![identity.replica.0], ..ConfState::default() };
+    let meta = SnapshotMeta {
+        group: beginning.group,
+        index: beginning.index,
+        term: beginning.term,
+        conf: conf.write_to_bytes()?.into(),
+        time: beginning.time,
+        digest: 0,
+    };
+    let picture = Picture::<M>::founding(meta.index, meta.term, meta.time, view);
+    FileSnapshots::open(&folder.snapshots_path())?.write(meta, &mut picture.records())?;
+    folder.adopt(identity.clone())?;
+    Ok(identity)
+}
+
+/// Makes the survivor's folder the first replica's of a new group. What it held before stays in a
+/// folder within, `before-epoch-N`. Once begun it cannot be half done: a start of the replica refuses
+/// the folder until this was called again.
+pub fn take_over<M: StateMachine>(
+    survivor: Survivor<M>,
+    beginning: &Beginning,
+    view: M::View,
+) -> Result<Identity, RescueError> {
+    let path = survivor.survey.path;
+    let identity = found::<M>(&path.join(NEXT), beginning, view)?;
+    drop(survivor.folder);
+    swap::finish(&path)?;
+    Ok(identity)
+}
