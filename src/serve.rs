@@ -77,7 +77,7 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let (group, group_end) =
         begin::start_group(config, folder, &started, peer_listener, peer_tls).await?;
     let replica = Replica::new(group.clone(), started.identity.group, started.identity.name);
-    let reader = Reader::new(group.clone());
+    let reader = Reader::new(group.clone(), Arc::new(SystemClock));
     ops.joined(replica.clone(), reader.clone());
     Ok(Begun { group, group_end, replica, reader, ops: running, api_listener, keys, api_tls })
 }
@@ -115,6 +115,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
     let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
     let mut edge = tokio::spawn(edge);
+    let freshening = tokio::spawn(begun.reader.clone().keep_fresh());
     let parts =
         settle::Parts { license, session, reader: begun.reader, replica: begun.replica.clone() };
     let settling = tokio::spawn(settle::settle(config.clone(), parts));
@@ -131,6 +132,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     };
     settling.abort();
     watching.abort();
+    freshening.abort();
     if ended.is_ok() {
         let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
         drain::drain(parts, config.drain_timeout, &mut signals).await;

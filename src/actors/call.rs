@@ -1,5 +1,7 @@
 //! A call on its way to the group, and what may become of it.
 
+use std::time::Duration;
+
 use muster_proto::muster::log::v1::{Anonymous, Caller, Internal, Rejection, caller::Who};
 use tokio::time::Instant;
 
@@ -14,19 +16,30 @@ pub struct Call {
     pub request_id: String,
     /// When nobody waits any more.
     pub deadline: Instant,
+    /// How old a state a read may be answered from; writes do not look at it.
+    pub freshness: Freshness,
+}
+
+/// How old a state a read may be answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Everything acknowledged before the call, anywhere in the group, is in it.
+    Current,
+    /// The replica's own state, unless it may be older than this. Needs no leader.
+    Within(Duration),
 }
 
 impl Call {
     /// A call of somebody without credentials.
     pub fn anonymous(deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Anonymous(Anonymous {})) };
-        Call { caller, request_id: String::new(), deadline }
+        Call { caller, request_id: String::new(), deadline, freshness: Freshness::Current }
     }
 
     /// A call of a part of the server itself.
     pub fn internal(part: Internal, deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Internal(part.into())) };
-        Call { caller, request_id: String::new(), deadline }
+        Call { caller, request_id: String::new(), deadline, freshness: Freshness::Current }
     }
 }
 
@@ -45,6 +58,9 @@ pub enum CallError {
     /// An activation code did not pass its checks.
     #[error("{0}")]
     CodeInvalid(CodeError),
+    /// The replica's own state may be older than the read allows: so old, if anybody knows.
+    #[error("the state of this replica is too old: {0:?}")]
+    Stale(Option<Duration>),
     /// The answer makes no sense to this version.
     #[error("the group gave an answer that this version does not understand")]
     Misunderstood,

@@ -24,12 +24,12 @@ mod replica;
 mod session;
 mod thread;
 
-pub use call::{Call, CallError, NotDone};
+pub use call::{Call, CallError, Freshness, NotDone};
 pub use heartbeat::{Beaten, Heartbeats};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;
 pub use proposer::{Answered, Proposer};
-pub use reader::Reader;
+pub use reader::{Reader, Seen};
 pub use replica::{MemberInfo, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot};
 pub use session::{Session, SessionOptions};
 pub use thread::ActorThread;

@@ -10,6 +10,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use super::lanes::{Entered, Lane};
+use super::staleness;
 use crate::actors::Call;
 use crate::clock::Clock;
 use crate::state::{LogTime, limits, secret};
@@ -59,6 +60,7 @@ impl Patience {
             caller: caller(metadata)?,
             request_id: request_id(metadata)?,
             deadline: Instant::now() + self.wait(metadata),
+            freshness: staleness::asked(metadata)?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! `enterprise_v2.API`: the server as a member of its own fleet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_proto::auth_v2::Permission;
 use muster_proto::enterprise_v2::{
@@ -14,12 +15,13 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
 use super::selfhood::Selfhood;
+use super::staleness::told;
 use super::version::CompatVersion;
 use crate::activation::redact;
-use crate::actors::{Call, CallError, License, Reader};
+use crate::actors::{Call, Freshness, License, Reader, Seen};
 use crate::clock::Clock;
 use crate::state::access::Need;
-use crate::state::{LogTime, State};
+use crate::state::LogTime;
 
 /// The service.
 #[derive(Clone)]
@@ -38,18 +40,22 @@ struct Standing {
     /// Present in every state but NONE: clients read it unasked.
     info: Option<TokenInfo>,
     code: String,
+    /// How old the state was that says so.
+    age: Option<Duration>,
 }
 
 impl EnterpriseService {
-    async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
-        let view = self.reader.current(call.deadline).await?;
+    /// The state as fresh as the caller wants it, if the caller may see it.
+    async fn view(&self, call: &Call, need: Need) -> Result<Seen, Status> {
+        let seen = self.reader.read(call).await?;
         let now = LogTime(self.clock.now().0);
-        view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
-        Ok(view)
+        let allowed = seen.state.require(Some(&call.caller), need, now);
+        allowed.map_err(CallError::Rejected)?;
+        Ok(seen)
     }
 
     async fn standing(&self, call: &Call, need: Need) -> Result<Standing, Status> {
-        let view = self.view(call, need).await?;
+        let Seen { state: view, age } = self.view(call, need).await?;
         let state = view.enterprise_state(LogTime(self.clock.now().0));
         let license = view.enterprise().license();
         let info = match state {
@@ -60,7 +66,7 @@ impl EnterpriseService {
             }
         };
         let code = license.map(|license| license.activation_code.clone()).unwrap_or_default();
-        Ok(Standing { state, info, code })
+        Ok(Standing { state, info, code, age })
     }
 }
 
@@ -70,7 +76,8 @@ impl Api for EnterpriseService {
         &self,
         request: Request<ActivateRequest>,
     ) -> Result<Response<ActivateResponse>, Status> {
-        let (_place, call) = self.desk.open(&request)?;
+        let (_place, mut call) = self.desk.open(&request)?;
+        call.freshness = Freshness::Current;
         // Before anything is dialled on the caller's word.
         self.view(&call, Need::PermissionIfOn(Permission::ClusterEnterpriseActivate)).await?;
         let asked = request.into_inner();
@@ -93,11 +100,12 @@ impl Api for EnterpriseService {
     ) -> Result<Response<GetStateResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         let standing = self.standing(&call, Need::Open).await?;
-        Ok(Response::new(GetStateResponse {
+        let answer = GetStateResponse {
             state: standing.state.into(),
             info: standing.info,
             activation_code: redact(&standing.code).unwrap_or_default(),
-        }))
+        };
+        Ok(told(answer, standing.age))
     }
 
     async fn get_activation_code(
@@ -107,11 +115,12 @@ impl Api for EnterpriseService {
         let (_place, call) = self.desk.open(&request)?;
         let need = Need::PermissionIfOn(Permission::ClusterEnterpriseGetCode);
         let standing = self.standing(&call, need).await?;
-        Ok(Response::new(GetActivationCodeResponse {
+        let answer = GetActivationCodeResponse {
             state: standing.state.into(),
             info: standing.info,
             activation_code: standing.code,
-        }))
+        };
+        Ok(told(answer, standing.age))
     }
 
     async fn heartbeat(
@@ -159,7 +168,7 @@ impl Api for EnterpriseService {
         request: Request<PauseStatusRequest>,
     ) -> Result<Response<PauseStatusResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.view(&call, Need::TokenIfOn).await?;
-        Ok(Response::new(PauseStatusResponse::default()))
+        let seen = self.view(&call, Need::TokenIfOn).await?;
+        Ok(told(PauseStatusResponse::default(), seen.age))
     }
 }

@@ -6,7 +6,8 @@ use muster_proto::muster::v1::{FleetCluster, ListRequest, ListResponse};
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use crate::actors::{CallError, Reader};
+use super::staleness::told;
+use crate::actors::{Reader, Seen};
 use crate::state::State;
 use crate::state::access::Need;
 use crate::state::fleet::Cluster;
@@ -25,11 +26,12 @@ pub(super) struct FleetService {
 impl fleet_server::Fleet for FleetService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let view = self.reader.current(call.deadline).await?;
+        let seen = self.reader.read(&call).await?;
+        let Seen { state: view, age } = seen;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
         let now = self.desk.now();
         view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
-        Ok(Response::new(page(&view, &request.into_inner())))
+        Ok(told(page(&view, &request.into_inner()), age))
     }
 }
 

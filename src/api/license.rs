@@ -20,12 +20,15 @@ use super::caller::Desk;
 use super::limits::{Origin, Outcome, RateLimits};
 use super::server::MESSAGE_BYTES_MAX;
 use super::times::check_time;
-use crate::actors::{Call, CallError, Heartbeats, License, NewCluster, Reader};
+use super::staleness::told;
+use crate::actors::{
+    Call, CallError, Freshness, Heartbeats, License, NewCluster, Reader, Seen,
+};
 use crate::clock::Clock;
 use crate::state::access::Need;
 use crate::state::fleet::Cluster;
 use crate::state::secret::cluster_secret_digest;
-use crate::state::{LogTime, State};
+use crate::state::LogTime;
 
 /// The service.
 #[derive(Clone)]
@@ -45,12 +48,13 @@ pub(super) struct LicenseService {
 }
 
 impl LicenseService {
-    /// The state with everything acknowledged before, if the caller may see it.
-    async fn view(&self, call: &Call, need: Need) -> Result<State, Status> {
-        let view = self.reader.current(call.deadline).await?;
+    /// The state as fresh as the caller wants it, if the caller may see it.
+    async fn view(&self, call: &Call, need: Need) -> Result<Seen, Status> {
+        let seen = self.reader.read(call).await?;
         let now = LogTime(self.clock.now().0);
-        view.require(Some(&call.caller), need, now).map_err(CallError::Rejected)?;
-        Ok(view)
+        let allowed = seen.state.require(Some(&call.caller), need, now);
+        allowed.map_err(CallError::Rejected)?;
+        Ok(seen)
     }
 }
 
@@ -60,7 +64,8 @@ impl Api for LicenseService {
         &self,
         request: Request<ActivateRequest>,
     ) -> Result<Response<ActivateResponse>, Status> {
-        let (_place, call) = self.desk.open(&request)?;
+        let (_place, mut call) = self.desk.open(&request)?;
+        call.freshness = Freshness::Current;
         // Before the code is looked at: strangers learn nothing about codes.
         self.view(&call, Need::PermissionIfOn(Permission::ClusterLicenseActivate)).await?;
         if self.key_from_environment {
@@ -80,16 +85,17 @@ impl Api for LicenseService {
     ) -> Result<Response<GetActivationCodeResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseGetCode);
-        let view = self.view(&call, need).await?;
+        let Seen { state: view, age } = self.view(&call, need).await?;
         let Some(license) = view.licensing().record() else {
-            return Ok(Response::new(GetActivationCodeResponse::default()));
+            return Ok(told(GetActivationCodeResponse::default(), age));
         };
         let state = view.license_state(LogTime(self.clock.now().0));
-        Ok(Response::new(GetActivationCodeResponse {
+        let answer = GetActivationCodeResponse {
             state: state.into(),
             info: Some(TokenInfo { expires: license.expires }),
             activation_code: license.activation_code.clone(),
-        }))
+        };
+        Ok(told(answer, age))
     }
 
     async fn delete_all(
@@ -135,9 +141,9 @@ impl Api for LicenseService {
     ) -> Result<Response<ListClustersResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseListClusters);
-        let view = self.view(&call, need).await?;
+        let Seen { state: view, age } = self.view(&call, need).await?;
         let clusters = fitting(view.fleet().iter().map(|(id, cluster)| listed(id, cluster)))?;
-        Ok(Response::new(ListClustersResponse { clusters }))
+        Ok(told(ListClustersResponse { clusters }, age))
     }
 
     async fn update_cluster(
@@ -190,7 +196,7 @@ impl Api for LicenseService {
         request: Request<ListUserClustersRequest>,
     ) -> Result<Response<ListUserClustersResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let view = self.view(&call, Need::TokenIfOn).await?;
+        let Seen { state: view, age } = self.view(&call, Need::TokenIfOn).await?;
         let clusters = view.fleet().iter().filter(|(_, cluster)| !cluster.enterprise_server);
         let clusters = fitting(clusters.map(|(id, cluster)| UserClusterInfo {
             id: id.to_owned(),
@@ -198,7 +204,7 @@ impl Api for LicenseService {
             address: cluster.user_address.to_string(),
             enterprise_server: cluster.enterprise_server,
         }))?;
-        Ok(Response::new(ListUserClustersResponse { clusters }))
+        Ok(told(ListUserClustersResponse { clusters }, age))
     }
 }
 
@@ -250,7 +256,7 @@ fn count(error: Option<&CallError>, began: Instant) {
             "bad_secret"
         }
         Some(CallError::Rejected(no)) if no.kind() == RejectionKind::Quarantined => "quarantined",
-        Some(CallError::NotDone(_) | CallError::MayBeDone) => "unavailable",
+        Some(CallError::NotDone(_) | CallError::MayBeDone | CallError::Stale(_)) => "unavailable",
         Some(CallError::Rejected(_) | CallError::CodeInvalid(_) | CallError::Misunderstood) => {
             "error"
         }

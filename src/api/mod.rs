@@ -18,6 +18,7 @@ mod restore;
 mod retry;
 mod selfhood;
 mod server;
+mod staleness;
 mod status;
 mod times;
 mod version;

@@ -12,6 +12,7 @@ use muster_proto::muster::log::v1::{LicenseState, Rejection, RejectionKind};
 use tonic::{Code, Status};
 
 use super::retry;
+use super::staleness;
 use crate::actors::{CallError, NotDone, ReplicaError};
 
 /// [M] Every guarded request while auth is off.
@@ -49,6 +50,7 @@ impl From<CallError> for Status {
             CallError::CodeInvalid(reason) => {
                 Status::invalid_argument(format!("error validating activation code: {reason}"))
             }
+            CallError::Stale(age) => staleness::too_old(age),
             CallError::Misunderstood => Status::internal("the group's answer was not understood"),
         }
     }

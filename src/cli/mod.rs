@@ -55,6 +55,10 @@ struct Global {
     /// How long connecting and all calls may take together, such as `10s` (0: no limit).
     #[arg(long, global = true, value_name = "DURATION", value_parser = go::parse_duration)]
     rpc_timeout: Option<Duration>,
+    /// Let one replica answer from its own state if that is at most so old, such as `10s`: reads of the
+    /// license and the fleet then need no majority, and say how old the answer may be.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = go::parse_duration)]
+    staleness: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +114,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let invocation = Invocation {
         environment: Environment::of_process(),
         deadline: limit.map(|limit| Instant::now() + limit),
+        staleness: cli.global.staleness,
         verbose: cli.global.verbose,
     };
     match cli.noun {

@@ -28,6 +28,7 @@ mod ops;
 mod parsers;
 mod rescue;
 mod rooms;
+mod staleness;
 mod support;
 mod survive;
 mod tokens;

@@ -42,6 +42,8 @@ pub(crate) struct Invocation {
     pub(crate) environment: Environment,
     /// When dialling and all calls together must have ended.
     pub(crate) deadline: Option<Instant>,
+    /// How old the answer of a read may be; none: not old at all.
+    pub(crate) staleness: Option<Duration>,
     pub(crate) verbose: bool,
 }
 
@@ -62,17 +64,24 @@ pub(crate) struct Server {
     caller: Caller,
 }
 
+/// The metadata key of how old an answer may be and is.
+const STALENESS: &str = "staleness";
+
 /// Puts the token and the remaining time on every request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     token: Option<MetadataValue<Ascii>>,
     deadline: Option<Instant>,
+    staleness: Option<MetadataValue<Ascii>>,
 }
 
 impl Interceptor for Caller {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authn-token", token.clone());
+        }
+        if let Some(staleness) = &self.staleness {
+            request.metadata_mut().insert(STALENESS, staleness.clone());
         }
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -169,7 +178,13 @@ impl Server {
             context,
             info: ClusterInfo::default(),
             channel,
-            caller: Caller { token, deadline: invocation.deadline },
+            caller: Caller {
+                token,
+                deadline: invocation.deadline,
+                staleness: invocation
+                    .staleness
+                    .and_then(|most| format!("{}ms", most.as_millis()).parse().ok()),
+            },
         })
     }
 
@@ -240,7 +255,11 @@ impl Server {
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded"))),
         };
-        Ok(response?.into_inner())
+        let response = response?;
+        if let Some(age) = response.metadata().get(STALENESS).and_then(|age| age.to_str().ok()) {
+            output::note(&format!("this answer may be {age} old"));
+        }
+        Ok(response.into_inner())
     }
 
     /// Asks the server who it is; once more without a project where that was what it minded.
