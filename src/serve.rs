@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actors::{
     ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica, Session,
-    SessionOptions,
+    SessionOptions, Tie, TieOptions,
 };
 use crate::api::{self, Api, ApiOptions, Lanes, RateLimits, Selfhood};
 use crate::clock::{Clock, SystemClock};
@@ -102,8 +102,17 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     .await?;
 
     let stop = CancellationToken::new();
+    let of_tie = TieOptions {
+        version: config.compat_version.to_string(),
+        interval: config.own_heartbeat_interval,
+        data_key: config.data_key.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let tie = Tie::new(license.clone(), begun.reader.clone(), begun.replica.clone(), of_tie);
+    let beating = tokio::spawn(tie.clone().keep_beating());
     let edge = Api {
         license: license.clone(),
+        tie,
         session: session.clone(),
         heartbeats,
         reader: begun.reader.clone(),
@@ -133,6 +142,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     settling.abort();
     watching.abort();
     freshening.abort();
+    beating.abort();
     if ended.is_ok() {
         let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
         drain::drain(parts, config.drain_timeout, &mut signals).await;

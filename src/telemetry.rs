@@ -105,7 +105,14 @@ fn describe() {
         "Registered clusters, by whether they ever sent a heartbeat"
     );
     describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
-    describe_gauge!("muster_license_expiry_timestamp_seconds", "When the license ends, 0 without");
+    describe_gauge!(
+        "muster_license_expiry_timestamp_seconds",
+        "When the license expires, 0 without"
+    );
+    describe_gauge!(
+        "muster_license_end_timestamp_seconds",
+        "When the license and its days of grace end, 0 without"
+    );
     describe_gauge!("muster_raft_is_leader", "1 on the leader, 0 elsewhere");
     describe_gauge!("muster_raft_has_leader", "1 while this replica knows a leader");
     describe_gauge!("muster_raft_term", "The term of the group");

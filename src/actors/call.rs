@@ -61,6 +61,12 @@ pub enum CallError {
     /// The replica's own state may be older than the read allows: so old, if anybody knows.
     #[error("the state of this replica is too old: {0:?}")]
     Stale(Option<Duration>),
+    /// The license server, which is another one, gave no answer to go by; the reason is in own words.
+    #[error("the license server was not reached: {0}")]
+    LicenseServer(String),
+    /// A secret cannot be sealed or opened.
+    #[error("{0}")]
+    Sealed(&'static str),
     /// The answer makes no sense to this version.
     #[error("the group gave an answer that this version does not understand")]
     Misunderstood,

@@ -25,8 +25,9 @@ use super::thread::{Alarm, Alarms};
 use crate::activation::{TrustRoots, earlier_expiry};
 use crate::clock::{self, Clock};
 use crate::entropy::{self, Entropy};
+use crate::state::license::is_in_grace;
 use crate::state::secret::cluster_secret_digest;
-use crate::state::{LogTime, limits, rejection};
+use crate::state::{LogTime, State, limits, rejection};
 
 /// Between two looks at the license's end.
 const WATCH_EVERY: Duration = Duration::from_secs(15);
@@ -152,13 +153,7 @@ impl License {
         (id, secret): (String, String),
         version: String,
     ) -> Result<(), CallError> {
-        let beat = Beat {
-            secret_digest: digest(&id, &secret),
-            id,
-            version,
-            auth_enabled: false,
-            client_id: String::new(),
-        };
+        let beat = Beat { secret_digest: digest(&id, &secret), id, version, ..Beat::default() };
         let command = ActivateEnterprise { license_server, beat: Some(beat) };
         self.done(call, command::Kind::ActivateEnterprise(command)).await
     }
@@ -169,9 +164,17 @@ impl License {
         call: Call,
         version: String,
     ) -> Result<LicenseState, CallError> {
-        let command =
-            HeartbeatEnterprise { version, auth_enabled: false, client_id: String::new() };
-        match self.ask(call, command::Kind::HeartbeatEnterprise(command)).await?.reply {
+        let kind = command::Kind::HeartbeatEnterprise(HeartbeatEnterprise { version });
+        self.enterprise_state(call, kind).await
+    }
+
+    /// Has a command done that answers with the state of the own gate.
+    pub(super) async fn enterprise_state(
+        &self,
+        call: Call,
+        kind: command::Kind,
+    ) -> Result<LicenseState, CallError> {
+        match self.ask(call, kind).await?.reply {
             reply::Kind::EnterpriseState(state) => Ok(state.state()),
             _ => Err(CallError::Misunderstood),
         }
@@ -236,7 +239,8 @@ impl License {
         (secret, command)
     }
 
-    async fn done(&self, call: Call, kind: command::Kind) -> Result<(), CallError> {
+    /// Has a command done that answers nothing.
+    pub(super) async fn done(&self, call: Call, kind: command::Kind) -> Result<(), CallError> {
         match self.ask(call, kind).await?.reply {
             reply::Kind::Done(_) => Ok(()),
             _ => Err(CallError::Misunderstood),
@@ -267,12 +271,14 @@ impl License {
             .await
             .map_err(|_| CallError::from(NotDone::Stopping))?
             .map_err(CallError::CodeInvalid)?;
+        let expires = earlier_expiry(claims.expiry, ends);
         Ok(log::License {
             activation_code,
-            expires: Some(earlier_expiry(claims.expiry, ends)),
+            expires: Some(expires),
             customer: claims.customer,
             max_clusters: claims.max_clusters,
-            grace_days: claims.grace_days,
+            // Who ends a license early means that end, without the days that its issuer gave.
+            grace_days: claims.grace_days.filter(|_| expires == claims.expiry),
         })
     }
 }
@@ -304,8 +310,8 @@ struct Registrar {
     reader: Reader,
     clock: Arc<dyn Clock>,
     under_way: usize,
-    /// The license state that the last look found.
-    seen: Option<LicenseState>,
+    /// Where the last look found the license.
+    seen: Option<Standing>,
     _alarm: Alarm,
 }
 
@@ -337,28 +343,60 @@ impl Registrar {
     fn watch(&mut self) {
         let view = self.reader.local();
         let now = LogTime(self.clock.now().0);
-        let state = view.license_state(now);
-        for (one, name) in STATES {
-            let gauge = metrics::gauge!("muster_license_state", "state" => name);
-            gauge.set(if one == state { 1.0 } else { 0.0 });
+        let standing = Standing::of(&view, now);
+        for one in Standing::ALL {
+            let gauge = metrics::gauge!("muster_license_state", "state" => one.name());
+            gauge.set(if one == standing { 1.0 } else { 0.0 });
         }
-        if self.seen.replace(state) == Some(state) {
+        if self.seen.replace(standing) == Some(standing) {
             return;
         }
-        match state {
-            LicenseState::Expired => {
+        match standing {
+            Standing::Expired => {
                 tracing::error!("the license has expired: only administrators can sign in");
             }
-            LicenseState::None => tracing::info!("there is no license yet"),
-            LicenseState::Active | LicenseState::HeartbeatFailed => {
-                tracing::info!("the license is in force");
+            Standing::Grace => {
+                tracing::warn!("the license has expired and is in its days of grace: renew it");
             }
+            Standing::None => tracing::info!("there is no license yet"),
+            Standing::Active => tracing::info!("the license is in force"),
         }
     }
 }
 
-const STATES: [(LicenseState, &str); 3] = [
-    (LicenseState::None, "none"),
-    (LicenseState::Active, "active"),
-    (LicenseState::Expired, "expired"),
-];
+/// Where the license of the fleet stands, as operators are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    None,
+    Active,
+    /// Past its expiry, and in force for its days of grace.
+    Grace,
+    Expired,
+}
+
+impl Standing {
+    const ALL: [Standing; 4] =
+        [Standing::None, Standing::Active, Standing::Grace, Standing::Expired];
+
+    fn of(view: &State, now: LogTime) -> Standing {
+        let Some(license) = view.licensing().record() else { return Standing::None };
+        if is_in_grace(license, now) {
+            return Standing::Grace;
+        }
+        match view.license_state(now) {
+            LicenseState::Expired => Standing::Expired,
+            LicenseState::None | LicenseState::Active | LicenseState::HeartbeatFailed => {
+                Standing::Active
+            }
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Standing::None => "none",
+            Standing::Active => "active",
+            Standing::Grace => "grace",
+            Standing::Expired => "expired",
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod reader;
 mod replica;
 mod session;
 mod thread;
+mod tie;
 
 pub use call::{Call, CallError, Freshness, NotDone};
 pub use heartbeat::{Beaten, Heartbeats};
@@ -33,3 +34,4 @@ pub use reader::{Reader, Seen};
 pub use replica::{MemberInfo, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot};
 pub use session::{Session, SessionOptions};
 pub use thread::ActorThread;
+pub use tie::{Tie, TieOptions};

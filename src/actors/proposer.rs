@@ -73,6 +73,7 @@ fn grows(kind: &command::Kind) -> bool {
         kind,
         Kind::RecordHeartbeats(_)
             | Kind::HeartbeatEnterprise(_)
+            | Kind::TakeLicenseServerAnswer(_)
             | Kind::DeactivateEnterprise(_)
             | Kind::ConfigureServer(_)
             | Kind::ConfirmRestore(_)

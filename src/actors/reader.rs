@@ -142,7 +142,8 @@ mod tests {
     fn the_clock_that_saw_more_time_pass_is_believed() {
         let steady = Instant::now();
         let then = Moment { steady, of_day: 5_000_000 };
-        let later = |seconds, of_day| Moment { steady: steady + Duration::from_secs(seconds), of_day };
+        let later =
+            |seconds, of_day| Moment { steady: steady + Duration::from_secs(seconds), of_day };
         assert_eq!(then.until(later(3, 8_000_000)), Duration::from_secs(3));
         assert_eq!(then.until(later(3, 0)), Duration::from_secs(3), "the time of day was set back");
         assert_eq!(then.until(later(0, 65_000_000)), Duration::from_secs(60), "the machine slept");

@@ -1,17 +1,23 @@
 //! `admin_v2.API`: what a client asks before anything else. Never fails, and needs no leader.
 
+use std::sync::Arc;
+
 use muster_proto::admin_v2::{ClusterInfo, InspectClusterRequest, WebResource, api_server::Api};
 use muster_proto::versionpb_v2::Version;
 use tonic::{Request, Response, Status};
 
 use super::version::CompatVersion;
 use crate::actors::Reader;
+use crate::clock::Clock;
 use crate::state::config::Server;
+use crate::state::license::is_in_grace;
+use crate::state::{LogTime, State};
 
 /// The service.
 #[derive(Clone)]
 pub(super) struct AdminService {
     pub(super) reader: Reader,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) version: CompatVersion,
 }
 
@@ -28,7 +34,10 @@ impl Api for AdminService {
             id: server.cluster_id.clone(),
             deployment_id: deployment_id(server),
             warnings_ok: true,
-            warnings: warning(client.as_ref(), &self.version).into_iter().collect(),
+            warnings: warning(client.as_ref(), &self.version)
+                .into_iter()
+                .chain(grace(&view, LogTime(self.clock.now().0)))
+                .collect(),
             web_resources: Some(WebResource::default()),
             ..ClusterInfo::default()
         }))
@@ -40,6 +49,16 @@ impl Api for AdminService {
 fn deployment_id(server: &Server) -> String {
     let configured = Some(&server.deployment_id).filter(|id| !id.is_empty());
     configured.unwrap_or(&server.cluster_id).clone()
+}
+
+/// In the days of grace everything works as before, so somebody has to be told.
+fn grace(view: &State, now: LogTime) -> Option<String> {
+    let license = view.licensing().record().filter(|license| is_in_grace(license, now))?;
+    let days = license.grace_days.unwrap_or(0);
+    Some(format!(
+        "WARNING: the enterprise license has expired; it is honored for {days} days of grace after its \
+         expiry: renew it"
+    ))
 }
 
 /// What the client should tell its user. One server serves a fleet of many versions, so only another

@@ -18,15 +18,16 @@ use super::selfhood::Selfhood;
 use super::staleness::told;
 use super::version::CompatVersion;
 use crate::activation::redact;
-use crate::actors::{Call, Freshness, License, Reader, Seen};
+use crate::actors::{Call, CallError, Freshness, License, Reader, Seen, Tie};
 use crate::clock::Clock;
-use crate::state::access::Need;
 use crate::state::LogTime;
+use crate::state::access::Need;
 
 /// The service.
 #[derive(Clone)]
 pub(super) struct EnterpriseService {
     pub(super) license: License,
+    pub(super) tie: Tie,
     pub(super) reader: Reader,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) desk: Desk,
@@ -82,15 +83,16 @@ impl Api for EnterpriseService {
         self.view(&call, Need::PermissionIfOn(Permission::ClusterEnterpriseActivate)).await?;
         let asked = request.into_inner();
         let own_id = self.reader.local().server().cluster_id.clone();
-        self.selfhood.require(&asked.license_server, &own_id, call.deadline).await?;
-        self.license
-            .activate_enterprise(
-                call,
-                asked.license_server,
-                (asked.id, asked.secret),
-                self.version.to_string(),
-            )
-            .await?;
+        let pair = (asked.id, asked.secret);
+        let server = asked.license_server;
+        let tied = match self.selfhood.other(&server, &own_id, call.deadline).await? {
+            Some(address) => self.tie.join(call, address, server, pair).await,
+            None => {
+                let version = self.version.to_string();
+                self.license.activate_enterprise(call, server, pair, version).await
+            }
+        };
+        tied?;
         Ok(Response::new(ActivateResponse {}))
     }
 
@@ -128,9 +130,9 @@ impl Api for EnterpriseService {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        let state = self.license.heartbeat_enterprise(call, self.version.to_string()).await?;
+        let state = self.tie.beat(call).await?;
         if state == LicenseState::HeartbeatFailed {
-            // The call itself succeeds: that is what clients are used to.
+            // The call itself succeeds: that is what clients are used to (D-25).
             tracing::error!("the server's own registration is gone or has another secret");
         }
         Ok(Response::new(HeartbeatResponse {}))

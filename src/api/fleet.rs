@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
 use super::staleness::told;
-use crate::actors::{Reader, Seen};
+use crate::actors::{CallError, Reader, Seen};
 use crate::state::State;
 use crate::state::access::Need;
 use crate::state::fleet::Cluster;

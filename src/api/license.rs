@@ -19,16 +19,15 @@ use tonic::{Request, Response, Status};
 use super::caller::Desk;
 use super::limits::{Origin, Outcome, RateLimits};
 use super::server::MESSAGE_BYTES_MAX;
-use super::times::check_time;
 use super::staleness::told;
-use crate::actors::{
-    Call, CallError, Freshness, Heartbeats, License, NewCluster, Reader, Seen,
-};
+use super::times::check_time;
+use crate::actors::{Call, CallError, Freshness, Heartbeats, License, NewCluster, Reader, Seen};
 use crate::clock::Clock;
+use crate::state::LogTime;
 use crate::state::access::Need;
 use crate::state::fleet::Cluster;
+use crate::state::license::end;
 use crate::state::secret::cluster_secret_digest;
-use crate::state::LogTime;
 
 /// The service.
 #[derive(Clone)]
@@ -186,7 +185,8 @@ impl Api for LicenseService {
         let license = beaten?.license;
         let license = LicenseRecord {
             activation_code: license.activation_code.clone(),
-            expires: license.expires,
+            // The member goes by this alone, so it has the days of grace in it.
+            expires: end(&license),
         };
         Ok(Response::new(HeartbeatResponse { license: Some(license) }))
     }
@@ -257,9 +257,13 @@ fn count(error: Option<&CallError>, began: Instant) {
         }
         Some(CallError::Rejected(no)) if no.kind() == RejectionKind::Quarantined => "quarantined",
         Some(CallError::NotDone(_) | CallError::MayBeDone | CallError::Stale(_)) => "unavailable",
-        Some(CallError::Rejected(_) | CallError::CodeInvalid(_) | CallError::Misunderstood) => {
-            "error"
-        }
+        Some(
+            CallError::Rejected(_)
+            | CallError::CodeInvalid(_)
+            | CallError::LicenseServer(_)
+            | CallError::Sealed(_)
+            | CallError::Misunderstood,
+        ) => "error",
     };
     metrics::counter!("muster_heartbeats_total", "result" => result).increment(1);
     metrics::histogram!("muster_heartbeat_duration_seconds", "result" => result)

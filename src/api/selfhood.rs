@@ -46,33 +46,29 @@ impl Selfhood {
         })
     }
 
-    /// Settles that `license_server` is this server, by asking it if need be.
+    /// Settles whether `license_server` is this server, by asking it if need be; if it is another one,
+    /// gives its address.
     ///
     /// # Errors
-    /// When it is another server, none that answers in time, or no address.
-    pub(super) async fn require(
+    /// When it is none that answers in time, or no address.
+    pub(super) async fn other(
         &self,
         license_server: &str,
         cluster_id: &str,
         deadline: Instant,
-    ) -> Result<(), Status> {
+    ) -> Result<Option<Address>, Status> {
         let address: Address = license_server.parse().map_err(|error: AddressError| {
             let reason = error.reason();
             Status::invalid_argument(format!("could not parse the pachd address: {reason}"))
         })?;
         if self.knows(&address) {
-            return Ok(());
+            return Ok(None);
         }
         let deadline = deadline.min(Instant::now() + DIAL_MAX);
         let asked = tokio::time::timeout_at(deadline, ask(&address)).await;
         let id = asked.map_err(|_| unreachable_server("context deadline exceeded"))??;
-        if id == cluster_id && !id.is_empty() {
-            return Ok(());
-        }
-        Err(Status::failed_precondition(
-            "the license server is another server, and this one is the license server of its own \
-             fleet: name it by an address of its own, such as grpc://localhost:1653",
-        ))
+        let is_this_one = id == cluster_id && !id.is_empty();
+        Ok((!is_this_one).then_some(address))
     }
 }
 
@@ -121,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_none_is_refused_by_its_reason() {
         let own = Selfhood::new(1, &[]);
-        let error = own.require("", "id", Instant::now()).await.unwrap_err();
+        let error = own.other("", "id", Instant::now()).await.unwrap_err();
         assert_eq!(
             error.message(),
             "could not parse the pachd address: no pachd address specified"
@@ -135,7 +131,7 @@ mod tests {
         drop(listener);
         let own = Selfhood::new(1, &[]);
         let deadline = Instant::now() + Duration::from_millis(300);
-        let error = own.require(&address, "id", deadline).await.unwrap_err();
+        let error = own.other(&address, "id", deadline).await.unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unavailable);
     }
 }

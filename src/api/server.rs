@@ -30,7 +30,7 @@ use super::replica::ReplicaService;
 use super::restore::RestoreService;
 use super::selfhood::Selfhood;
 use super::version::{CompatVersion, VersionService};
-use crate::actors::{Heartbeats, License, Reader, Replica, Session};
+use crate::actors::{Heartbeats, License, Reader, Replica, Session, Tie};
 use crate::clock::Clock;
 use crate::seal::DataKey;
 
@@ -51,6 +51,8 @@ const HEALTH_EVERY: Duration = Duration::from_millis(500);
 pub struct Api {
     /// License and registry commands.
     pub license: License,
+    /// The server's own license server.
+    pub tie: Tie,
     /// Tokens, roles and groups.
     pub session: Session,
     /// Heartbeats of members.
@@ -186,13 +188,18 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
     };
     let enterprise = EnterpriseService {
         license: api.license.clone(),
+        tie: api.tie.clone(),
         reader: api.reader.clone(),
         clock: Arc::clone(&api.clock),
         desk: requests,
         selfhood: Arc::new(options.selfhood.clone()),
         version: options.version.clone(),
     };
-    let admin = AdminService { reader: api.reader.clone(), version: options.version.clone() };
+    let admin = AdminService {
+        reader: api.reader.clone(),
+        clock: Arc::clone(&api.clock),
+        version: options.version.clone(),
+    };
     let replica = ReplicaService {
         replica: api.replica.clone(),
         reader: api.reader.clone(),

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn only_an_answer_that_may_be_old_says_so() {
-        let age = |age| told((), age).metadata().get(KEY).map(|age| age.to_str().unwrap().to_owned());
+        let age =
+            |age| told((), age).metadata().get(KEY).map(|age| age.to_str().unwrap().to_owned());
         assert_eq!(age(None), None);
         assert_eq!(age(Some(Duration::from_micros(1_234_567))).as_deref(), Some("1234ms"));
     }

@@ -50,6 +50,8 @@ impl From<CallError> for Status {
             CallError::CodeInvalid(reason) => {
                 Status::invalid_argument(format!("error validating activation code: {reason}"))
             }
+            CallError::LicenseServer(_) => Status::unavailable(error.to_string()),
+            CallError::Sealed(reason) => Status::failed_precondition(reason),
             CallError::Stale(age) => staleness::too_old(age),
             CallError::Misunderstood => Status::internal("the group's answer was not understood"),
         }

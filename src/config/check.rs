@@ -60,6 +60,8 @@ pub struct Config {
     pub rate_rules: RateRules,
     /// Whom to believe where a request comes from, and whom not to limit.
     pub origins: Origins,
+    /// Between two heartbeats of the server to its own license server.
+    pub own_heartbeat_interval: Duration,
     /// How long requests may finish after SIGTERM.
     pub drain_timeout: Duration,
     /// How events are written.
@@ -174,6 +176,7 @@ impl Check<'_> {
         let timers = self.timers();
         let snapshots = self.snapshots();
         let request_timeout = self.read("request-timeout", values::span);
+        let own_heartbeat_interval = self.read("own-heartbeat-interval", values::span);
         let connection_age = self.read("connection-age", values::span);
         let token_sweep = self.read("token-sweep", values::span);
         let rate_rules = self.rate_rules();
@@ -212,6 +215,7 @@ impl Check<'_> {
             token_sweep: token_sweep?.max(Duration::from_millis(100)),
             rate_rules,
             origins,
+            own_heartbeat_interval: own_heartbeat_interval?,
             drain_timeout: drain_timeout?,
             log: log?,
             environment,
@@ -234,6 +238,9 @@ impl Check<'_> {
                 "would speak plaintext beyond this machine: give --peer-ca, --peer-cert and \
                  --peer-key, listen on 127.0.0.1, or say --insecure",
             );
+        }
+        if config.own_heartbeat_interval.is_zero() {
+            self.problem("own-heartbeat-interval", "must be more than nothing");
         }
         if config.initial_cluster.is_empty() {
             return;

@@ -119,6 +119,12 @@ pub(super) const KEYS: &[Key] = &[
     many("trusted-proxy", "NETWORK", "Proxies that are believed in x-forwarded-for"),
     many("unlimited-address", "NETWORK", "Clients that are never limited"),
     switch("limit-loopback", "Limit clients on this machine too"),
+    one(
+        "own-heartbeat-interval",
+        "SPAN",
+        "1h",
+        "Between heartbeats of this server to the license server that it is tied to",
+    ),
     one("drain-timeout", "SPAN", "20s", "How long requests may finish after SIGTERM"),
     one("log-format", "text|json", "text", "How events are written to stderr"),
     one(

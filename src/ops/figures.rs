@@ -2,9 +2,11 @@
 //! own.)
 
 use metrics::gauge;
+use prost_types::Timestamp;
 
 use crate::actors::Reader;
 use crate::state::State;
+use crate::state::license::end;
 
 /// Sets every figure to what it is now.
 pub(super) fn refresh(reader: &Reader) {
@@ -19,9 +21,14 @@ fn fleet(view: &State) {
     gauge!("muster_restore_quarantined").set(f64::from(u8::from(quarantine.is_on())));
     let strays = u64::try_from(quarantine.len()).unwrap_or(u64::MAX);
     gauge!("muster_restore_unknown_clusters").set(number(strays));
-    let expires = view.licensing().record().and_then(|license| license.expires);
-    let expires = expires.map_or(0, |expires| u64::try_from(expires.seconds).unwrap_or(0));
-    gauge!("muster_license_expiry_timestamp_seconds").set(number(expires));
+    let license = view.licensing().record();
+    let seconds = |time: Option<Timestamp>| {
+        number(time.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0)))
+    };
+    let expires = license.and_then(|license| license.expires);
+    gauge!("muster_license_expiry_timestamp_seconds").set(seconds(expires));
+    let end = license.and_then(|license| end(license));
+    gauge!("muster_license_end_timestamp_seconds").set(seconds(end));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure on a dashboard may lose its last digits")]

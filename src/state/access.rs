@@ -31,8 +31,10 @@ pub fn need(kind: &Kind) -> Need {
         Kind::AddCluster(_) => Need::PermissionIfOn(Permission::ClusterLicenseAddCluster),
         Kind::UpdateCluster(_) => Need::PermissionIfOn(Permission::ClusterLicenseUpdateCluster),
         Kind::DeleteCluster(_) => Need::PermissionIfOn(Permission::ClusterLicenseDeleteCluster),
-        Kind::ActivateEnterprise(_) => Need::PermissionIfOn(Permission::ClusterEnterpriseActivate),
-        Kind::HeartbeatEnterprise(_) => {
+        Kind::ActivateEnterprise(_) | Kind::JoinLicenseServer(_) => {
+            Need::PermissionIfOn(Permission::ClusterEnterpriseActivate)
+        }
+        Kind::HeartbeatEnterprise(_) | Kind::TakeLicenseServerAnswer(_) => {
             Need::PermissionIfOn(Permission::ClusterEnterpriseHeartbeat)
         }
         Kind::DeactivateEnterprise(_) => {

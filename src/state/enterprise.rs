@@ -1,7 +1,9 @@
-//! The server as a member of itself: its own record, and the gate that the record opens.
+//! The server as a member of itself, or of another license server ([`super::tie`]): its own record, and
+//! the gate that the record opens.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use muster_proto::muster::log::v1::{
     ActivateEnterprise, Beat, BeatOutcome, BootstrapEnterprise, EnterpriseState,
     HeartbeatEnterprise, License, LicenseState, Rejection, RejectionKind,
@@ -23,15 +25,29 @@ pub struct Enterprise {
 /// Triple, license and failure mark in one record (D-22).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Membership {
-    /// Where the record says the license comes from: a name of the server itself.
+    /// Where the license comes from: a name of the server itself, or another server's address.
     pub license_server: String,
-    /// Under which id the server is registered with itself.
+    /// Under which id the server is registered there.
     pub id: String,
     /// When its last own heartbeat succeeded.
     pub last_heartbeat: LogTime,
     pub(super) secret: Digest,
     /// The license that the gate goes by; none means that the last own heartbeat failed.
     pub(super) license: Option<Arc<License>>,
+    /// What another license server wants to see, sealed; empty when the server is its own.
+    pub(super) secret_sealed: Bytes,
+}
+
+impl Membership {
+    /// Whether the license comes from another server.
+    pub fn is_elsewhere(&self) -> bool {
+        !self.secret_sealed.is_empty()
+    }
+
+    /// What that other server wants to see, sealed.
+    pub fn secret_sealed(&self) -> &[u8] {
+        &self.secret_sealed
+    }
 }
 
 impl Enterprise {
@@ -57,12 +73,13 @@ impl Enterprise {
         }
     }
 
-    /// Takes over a license that was just activated, unless the own record is broken.
+    /// Takes over a license that was just activated, unless the own record is broken or the server goes
+    /// by the license of another one.
     pub(super) fn follow(&mut self, license: &Arc<License>) {
         let Some(membership) = &mut self.membership else {
             return;
         };
-        if membership.license.is_some() {
+        if membership.license.is_some() && !membership.is_elsewhere() {
             Arc::make_mut(membership).license = Some(Arc::clone(license));
         }
     }
@@ -74,6 +91,17 @@ impl Enterprise {
     pub(super) fn remove(&mut self) {
         self.membership = None;
     }
+
+    pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
+        self.membership.as_mut().map(Arc::make_mut)
+    }
+}
+
+/// What the server reports of itself in its own heartbeat, as the state has it at that entry.
+pub(super) struct Report {
+    pub(super) auth_enabled: bool,
+    /// The client id of its own auth configuration; empty while auth is off.
+    pub(super) client_id: String,
 }
 
 /// Beats with the given pair, and keeps the record only if that went well.
@@ -82,6 +110,7 @@ pub(super) fn activate(
     fleet: &mut Fleet,
     licensing: &Licensing,
     quarantine: &Quarantine,
+    report: Report,
     now: LogTime,
     command: &ActivateEnterprise,
 ) -> Result<(), Rejection> {
@@ -89,6 +118,8 @@ pub(super) fn activate(
         .beat
         .as_ref()
         .ok_or_else(|| rejection::about(RejectionKind::CommandIncomplete, "beat"))?;
+    let beat =
+        &Beat { auth_enabled: report.auth_enabled, client_id: report.client_id, ..beat.clone() };
     limits::check_text("license_server", &command.license_server, limits::TEXT_BYTES_MAX)?;
     let secret = secret::read("secret_digest", &beat.secret_digest)?;
     if fleet.shown_secret(&beat.id, &secret, now).is_none() {
@@ -104,6 +135,7 @@ pub(super) fn activate(
         last_heartbeat: now,
         secret,
         license: Some(license),
+        secret_sealed: Bytes::new(),
     });
     Ok(())
 }
@@ -126,27 +158,41 @@ fn require_license(licensing: &Licensing) -> Result<Arc<License>, Rejection> {
     licensing.record().map(Arc::clone).ok_or_else(|| rejection::plain(RejectionKind::LicenseAbsent))
 }
 
+/// Who has the own heartbeat sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Somebody who looks at what comes of it.
+    ByCaller,
+    /// The server's own timer.
+    ByTimer,
+}
+
 /// The own heartbeat. A pair that the fleet does not know closes the gate; a missing license leaves
-/// everything as it is. Only a caller asks for this, never a timer, so that removing the own record
-/// by mistake locks nobody out until someone looks (D-15).
+/// everything as it is. The timer's beat closes nothing, so that removing the own record by mistake
+/// locks nobody out until someone looks (D-15).
 pub(super) fn heartbeat(
     enterprise: &mut Enterprise,
     fleet: &mut Fleet,
     licensing: &Licensing,
     quarantine: &Quarantine,
-    now: LogTime,
+    report: Report,
+    (asked, now): (Asked, LogTime),
     command: &HeartbeatEnterprise,
 ) -> Result<EnterpriseState, Rejection> {
     let membership = enterprise
         .membership
         .as_mut()
         .ok_or_else(|| rejection::plain(RejectionKind::EnterpriseNotActivated))?;
+    if membership.is_elsewhere() {
+        // It was tied to another server since it was looked at, and that one has answered.
+        return Ok(EnterpriseState { state: enterprise.state(now).into() });
+    }
     let beat = Beat {
         id: membership.id.clone(),
         secret_digest: membership.secret.to_vec().into(),
         version: command.version.clone(),
-        auth_enabled: command.auth_enabled,
-        client_id: command.client_id.clone(),
+        auth_enabled: report.auth_enabled,
+        client_id: report.client_id,
     };
     fleet::check_beat(&beat)?;
 
@@ -159,6 +205,7 @@ pub(super) fn heartbeat(
         BeatOutcome::IdOrSecretInvalid if quarantine.is_on() => {
             return Err(wrong_pair(quarantine, &membership.id));
         }
+        BeatOutcome::IdOrSecretInvalid if asked == Asked::ByTimer => (),
         BeatOutcome::IdOrSecretInvalid => Arc::make_mut(membership).license = None,
         BeatOutcome::LicenseAbsent => {
             return Err(rejection::plain(RejectionKind::LicenseAbsent));
@@ -203,6 +250,7 @@ pub(super) fn bootstrap(
         last_heartbeat,
         secret,
         license: Some(license),
+        secret_sealed: Bytes::new(),
     });
     Ok(())
 }

@@ -210,7 +210,9 @@ pub(super) fn add(
 
 /// What the license counts: every cluster but the server's own record.
 pub(super) fn licensed_clusters(fleet: &Fleet, enterprise: &Enterprise) -> u64 {
-    let own = enterprise.membership().is_some_and(|membership| fleet.get(&membership.id).is_some());
+    let own = enterprise
+        .membership()
+        .is_some_and(|own| !own.is_elsewhere() && fleet.get(&own.id).is_some());
     u64::try_from(fleet.len()).unwrap_or(u64::MAX) - u64::from(own)
 }
 

@@ -6,6 +6,8 @@ use muster_proto::muster::log::v1::{
     ActivateLicense, License, LicenseActivated, LicenseState, Rejection, RejectionKind,
 };
 
+use prost_types::Timestamp;
+
 use crate::state::enterprise::Enterprise;
 use crate::state::time::LogTime;
 use crate::state::{limits, rejection};
@@ -90,7 +92,27 @@ pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
     Ok(license.clone())
 }
 
-/// Whether `now` is strictly later than the license's expiry.
+/// Whether the license is in force no more: `now` is strictly later than its [`end`].
 pub(super) fn is_expired(license: &License, now: LogTime) -> bool {
-    license.expires.as_ref().is_none_or(|expires| now.is_after(expires))
+    end(license).is_none_or(|end| now.is_after(&end))
 }
+
+/// Whether the license's expiry has passed but not its days of grace: everything goes on, and people
+/// are warned.
+pub fn is_in_grace(license: &License, now: LogTime) -> bool {
+    license.expires.is_some_and(|expires| now.is_after(&expires)) && !is_expired(license, now)
+}
+
+/// When the license is in force no more: its expiry and the days of grace behind it.
+pub fn end(license: &License) -> Option<Timestamp> {
+    const DAY: i64 = 24 * 60 * 60;
+    let expires = license.expires?;
+    let grace = i64::from(license.grace_days.unwrap_or(0)) * DAY;
+    if grace == 0 {
+        return Some(expires);
+    }
+    Some(Timestamp { seconds: expires.seconds.saturating_add(grace).min(LAST_SECOND), ..expires })
+}
+
+/// The last second that every client can show: the year 9999 ends.
+const LAST_SECOND: i64 = 253_402_300_799;

@@ -20,6 +20,7 @@ pub mod secret;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tie;
 pub mod time;
 
 use muster_proto::muster::log::v1::{
@@ -117,19 +118,31 @@ impl State {
                 &mut self.fleet,
                 &self.licensing,
                 &self.quarantine,
+                report(&self.auth),
                 now,
                 it,
             )
             .map(done),
-            Kind::HeartbeatEnterprise(it) => enterprise::heartbeat(
-                &mut self.enterprise,
-                &mut self.fleet,
-                &self.licensing,
-                &self.quarantine,
-                now,
-                it,
-            )
-            .map(reply::Kind::EnterpriseState),
+            Kind::HeartbeatEnterprise(it) => {
+                let asked = match who {
+                    Principal::Server(_) => enterprise::Asked::ByTimer,
+                    Principal::Nobody | Principal::Named(_) => enterprise::Asked::ByCaller,
+                };
+                enterprise::heartbeat(
+                    &mut self.enterprise,
+                    &mut self.fleet,
+                    &self.licensing,
+                    &self.quarantine,
+                    report(&self.auth),
+                    (asked, now),
+                    it,
+                )
+                .map(reply::Kind::EnterpriseState)
+            }
+            Kind::JoinLicenseServer(it) => tie::join(&mut self.enterprise, now, it).map(done),
+            Kind::TakeLicenseServerAnswer(it) => {
+                tie::take_answer(&mut self.enterprise, now, it).map(reply::Kind::EnterpriseState)
+            }
             Kind::DeactivateEnterprise(_) => {
                 self.enterprise.remove();
                 Ok(done(()))
@@ -243,4 +256,10 @@ impl State {
     pub fn auth(&self) -> &Auth {
         &self.auth
     }
+}
+
+/// What the server says of its own auth in its heartbeats.
+fn report(auth: &Auth) -> enterprise::Report {
+    let client_id = auth.configuration().filter(|_| auth.is_on()).map(|it| it.client_id.clone());
+    enterprise::Report { auth_enabled: auth.is_on(), client_id: client_id.unwrap_or_default() }
 }

@@ -201,6 +201,7 @@ fn enterprise_record(membership: &Membership) -> EnterpriseRecord {
         license: membership.license.as_deref().cloned(),
         heartbeat_failed: membership.license.is_none(),
         last_heartbeat_us: membership.last_heartbeat.0,
+        secret_sealed: membership.secret_sealed.clone(),
     }
 }
 
@@ -223,6 +224,7 @@ fn load_enterprise(
         last_heartbeat: LogTime(record.last_heartbeat_us),
         secret: digest("secret_digest", &record.secret_digest)?,
         license,
+        secret_sealed: record.secret_sealed,
     });
     Ok(())
 }

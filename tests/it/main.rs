@@ -31,4 +31,5 @@ mod rooms;
 mod staleness;
 mod support;
 mod survive;
+mod tie;
 mod tokens;

@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("seal", &["entropy"]),
     ("entropy", &[]),
     ("telemetry", &[]),
-    ("actors", &["activation", "clock", "entropy", "state"]),
+    ("actors", &["activation", "address", "clock", "dial", "entropy", "seal", "state"]),
     ("api", &["activation", "actors", "address", "clock", "dial", "entropy", "seal", "state"]),
     ("rescue", &["actors", "clock", "entropy", "state"]),
     ("ops", &["actors", "clock", "state"]),

@@ -194,3 +194,56 @@ fn only_the_servers_own_parts_bootstrap_and_configure() {
         "#]],
     );
 }
+
+#[test]
+fn the_own_record_tells_the_truth_about_auth() {
+    check(
+        "activate code=a expires=100
+         add localhost grpc://localhost:1653 es secret=s
+         activate-self localhost/s version=2.11.6
+         auth-on t0
+         show
+         beat-self as=t0
+         show
+         auth-off as=t0
+         beat-self
+         show",
+        &expect![[r#"
+            activated until=100
+            done
+            done
+            done
+            license=ACTIVE gate=ACTIVE
+              localhost at grpc://localhost:1653 for "" deployment="" version=2.11.6 auth=false client="" created=0 beat=0 es
+            ACTIVE
+            license=ACTIVE gate=ACTIVE
+              localhost at grpc://localhost:1653 for "" deployment="" version=2.11.6 auth=true client="" created=0 beat=0 es
+            done
+            ACTIVE
+            license=ACTIVE gate=ACTIVE
+              localhost at grpc://localhost:1653 for "" deployment="" version=2.11.6 auth=false client="" created=0 beat=0 es
+        "#]],
+    );
+}
+
+#[test]
+fn the_timer_closes_nothing_and_a_caller_who_looks_does() {
+    check(
+        "activate code=a expires=100
+         add localhost grpc://localhost:1653 es secret=s
+         activate-self localhost/s version=2.11.6
+         delete localhost
+         beat-self as=internal
+         beat-self
+         beat-self as=internal",
+        &expect![[r#"
+            activated until=100
+            done
+            done
+            done
+            ACTIVE
+            HEARTBEAT_FAILED
+            HEARTBEAT_FAILED
+        "#]],
+    );
+}

@@ -1,5 +1,8 @@
 use expect_test::expect;
+use muster_proto::muster::log::v1::License;
+use prost_types::Timestamp;
 
+use super::super::{LogTime, license};
 use super::check;
 
 #[test]
@@ -72,5 +75,50 @@ fn a_license_without_its_parts_is_refused() {
             no: FIELD_EMPTY activation_code
             license=NONE gate=NONE
         "#]],
+    );
+}
+
+#[test]
+fn the_days_of_grace_keep_everything_going() {
+    check(
+        "activate code=a expires=100 grace=1
+         add localhost grpc://localhost:1653 es secret=s
+         activate-self localhost/s
+         at=86500 show
+         add c1 grpc://c1:1650 secret=s
+         at=86501 show
+         add c2 grpc://c2:1650 secret=s",
+        &expect![[r#"
+            activated until=100
+            done
+            done
+            license=ACTIVE gate=ACTIVE
+              localhost at grpc://localhost:1653 for "" deployment="" version= auth=false client="" created=0 beat=0 es
+            done
+            license=EXPIRED gate=EXPIRED
+              c1 at grpc://c1:1650 for "" deployment="" version=unknown auth=false client="" created=86500 beat=0
+              localhost at grpc://localhost:1653 for "" deployment="" version= auth=false client="" created=0 beat=0 es
+            no: LICENSE_NOT_ACTIVE EXPIRED
+        "#]],
+    );
+}
+
+#[test]
+fn grace_begins_after_the_expiry_and_ends_with_its_days() {
+    let license = License {
+        expires: Some(Timestamp { seconds: 100, nanos: 0 }),
+        grace_days: Some(1),
+        ..License::default()
+    };
+    let is_in_grace = |second: u64| license::is_in_grace(&license, LogTime(second * 1_000_000));
+    assert!(!is_in_grace(100));
+    assert!(is_in_grace(101));
+    assert!(is_in_grace(86_500));
+    assert!(!is_in_grace(86_501));
+    let endless = License { grace_days: Some(u32::MAX), ..license };
+    assert_eq!(
+        license::end(&endless).unwrap().seconds,
+        253_402_300_799,
+        "a year that can be shown"
     );
 }

@@ -10,6 +10,7 @@ mod quarantine;
 mod random;
 mod requests;
 mod snapshot;
+mod tie;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,8 +20,9 @@ use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
     ActivateEnterprise, ActivateLicense, AddCluster, Anonymous, Beat, BeatOutcome,
     BootstrapEnterprise, Caller, Command, ConfigureServer, ConfirmRestore, DeactivateEnterprise,
-    DeleteCluster, HeartbeatEnterprise, Internal, License, LicenseState, RecordHeartbeats,
-    Rejection, RemoveLicenseAndClusters, Reply, UpdateCluster, caller::Who, command::Kind, reply,
+    DeleteCluster, HeartbeatEnterprise, Internal, JoinLicenseServer, License, LicenseServerTie,
+    LicenseState, RecordHeartbeats, Rejection, RemoveLicenseAndClusters, Reply,
+    TakeLicenseServerAnswer, UpdateCluster, caller::Who, command::Kind, reply,
 };
 use prost::Message as _;
 use prost_types::Timestamp;
@@ -152,9 +154,17 @@ impl<'a> Line<'a> {
                 license_server: "grpc://localhost:1653".to_owned(),
                 beat: Some(self.beat(self.words[1])),
             }),
-            "beat-self" => Kind::HeartbeatEnterprise(HeartbeatEnterprise {
-                version: "2.11.6".to_owned(),
-                ..HeartbeatEnterprise::default()
+            "beat-self" => {
+                Kind::HeartbeatEnterprise(HeartbeatEnterprise { version: "2.11.6".to_owned() })
+            }
+            "join" => Kind::JoinLicenseServer(JoinLicenseServer {
+                tie: Some(self.tie()),
+                license: Some(self.license()),
+                secret_sealed: self.text("sealed").into_bytes().into(),
+            }),
+            "answer" => Kind::TakeLicenseServerAnswer(TakeLicenseServerAnswer {
+                tie: Some(self.tie()),
+                license: self.values.contains_key("code").then(|| self.license()),
             }),
             "deactivate-self" => Kind::DeactivateEnterprise(DeactivateEnterprise {}),
             "bootstrap" => Kind::BootstrapEnterprise(BootstrapEnterprise {
@@ -190,7 +200,18 @@ impl<'a> Line<'a> {
                 .number("expires")
                 .map(|seconds| Timestamp { seconds: i64::try_from(seconds).unwrap(), nanos: 0 }),
             max_clusters: self.number("max"),
+            grace_days: self.number("grace").map(|days| u32::try_from(days).unwrap()),
             ..License::default()
+        }
+    }
+
+    /// `id/secret` with the server at `grpc://other:1650`.
+    fn tie(&self) -> LicenseServerTie {
+        let (id, secret) = self.words[1].split_once('/').unwrap();
+        LicenseServerTie {
+            license_server: "grpc://other:1650".to_owned(),
+            id: id.to_owned(),
+            secret_digest: digest(id, secret),
         }
     }
 

@@ -38,6 +38,9 @@ fn line(dice: &mut StdRng) -> String {
         format!("beat {id}/{secret}"),
         format!("activate-self {id}/{secret} {request}"),
         format!("beat-self {request}"),
+        format!("join {id}/{secret} sealed=x code=k expires={expires} {request}"),
+        format!("answer {id}/{secret} code=k expires={expires}"),
+        format!("answer {id}/{secret}"),
         format!("bootstrap {id} grpc://x code=k expires={expires} secret={secret} as=internal"),
         format!("configure id={id} deployment={secret} as=internal"),
     ];
