@@ -1,57 +1,125 @@
 //! Around every request: counts it, times it, and turns a panic into an answer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use metrics::{Counter, Histogram};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 /// Adds [`Measured`] to a server.
 #[derive(Clone, Debug)]
 pub(super) struct Measure {
-    /// The paths of all methods; any other path is counted as `other`, so that nobody can grow the
-    /// set of labels.
-    paths: Arc<BTreeSet<String>>,
+    methods: Arc<Methods>,
+}
+
+/// All methods by their paths; any other path is counted as `other`, so that nobody can grow the
+/// set of labels.
+#[derive(Debug)]
+struct Methods {
+    known: BTreeMap<String, Method>,
+    other: Method,
+}
+
+#[derive(Debug)]
+struct Method {
+    service: String,
+    name: String,
+    /// Of the requests that went well, which are nearly all: looked up once.
+    good: OnceLock<Figures>,
+}
+
+struct Figures {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl std::fmt::Debug for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Figures")
+    }
+}
+
+impl Methods {
+    fn get(&self, path: &str) -> &Method {
+        self.known.get(path).unwrap_or(&self.other)
+    }
+}
+
+impl Method {
+    fn new(service: &str, name: &str) -> Method {
+        Method { service: service.to_owned(), name: name.to_owned(), good: OnceLock::new() }
+    }
+
+    fn record(&self, code: Code, began: Instant) {
+        let took = began.elapsed().as_secs_f64();
+        if code == Code::Ok {
+            self.good.get_or_init(|| self.figures(code)).record(took);
+        } else {
+            self.figures(code).record(took);
+        }
+    }
+
+    fn figures(&self, code: Code) -> Figures {
+        let labels = [
+            ("service", self.service.clone()),
+            ("method", self.name.clone()),
+            ("code", format!("{code:?}")),
+        ];
+        Figures {
+            requests: metrics::counter!("muster_grpc_requests_total", &labels),
+            duration: metrics::histogram!("muster_grpc_request_duration_seconds", &labels),
+        }
+    }
+}
+
+impl Figures {
+    fn record(&self, took: f64) {
+        self.requests.increment(1);
+        self.duration.record(took);
+    }
 }
 
 impl Measure {
     /// Knows the methods of all services of this program.
     pub(super) fn new() -> Measure {
-        let mut paths = BTreeSet::new();
+        let mut known = BTreeMap::new();
         for set in [muster_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
-            paths.extend(methods(set));
+            known.extend(methods(set));
         }
-        Measure { paths: Arc::new(paths) }
+        Measure { methods: Arc::new(Methods { known, other: Method::new("other", "other") }) }
     }
 }
 
-fn methods(descriptors: &[u8]) -> Vec<String> {
+fn methods(descriptors: &[u8]) -> Vec<(String, Method)> {
     let set = FileDescriptorSet::decode(descriptors).unwrap_or_default();
-    let mut paths = Vec::new();
+    let mut methods = Vec::new();
     for file in &set.file {
         for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
             for method in &service.method {
-                paths.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+                let path = format!("/{name}/{}", method.name());
+                methods.push((path, Method::new(&name, method.name())));
             }
         }
     }
-    paths
+    methods
 }
 
 impl<S> Layer<S> for Measure {
     type Service = Measured<S>;
 
     fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, paths: Arc::clone(&self.paths) }
+        Measured { inner, methods: Arc::clone(&self.methods) }
     }
 }
 
@@ -59,7 +127,7 @@ impl<S> Layer<S> for Measure {
 #[derive(Clone, Debug)]
 pub(super) struct Measured<S> {
     inner: S,
-    paths: Arc<BTreeSet<String>>,
+    methods: Arc<Methods>,
 }
 
 impl<S> Service<Request<Body>> for Measured<S>
@@ -77,7 +145,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = self.paths.get(request.uri().path()).cloned().unwrap_or_default();
+        let methods = Arc::clone(&self.methods);
+        let path = request.uri().clone();
         let began = Instant::now();
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
@@ -86,27 +155,17 @@ where
                 Ok(Status::internal("the server failed over this request").into_http())
             });
             if let Ok(response) = &answer {
-                record(&path, response, began);
+                methods.get(path.path()).record(code(response), began);
             }
             answer
         })
     }
 }
 
-fn record(path: &str, response: &Response<Body>, began: Instant) {
-    let (service, method) =
-        path.trim_start_matches('/').split_once('/').unwrap_or(("other", "other"));
-    // A failed unary call carries its code in the headers; a good one has it in the trailers.
-    let code = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
-    let code = tonic::Code::from_bytes(code.unwrap_or("0").as_bytes());
-    let labels = [
-        ("service", service.to_owned()),
-        ("method", method.to_owned()),
-        ("code", format!("{code:?}")),
-    ];
-    metrics::counter!("muster_grpc_requests_total", &labels).increment(1);
-    metrics::histogram!("muster_grpc_request_duration_seconds", &labels)
-        .record(began.elapsed().as_secs_f64());
+/// A failed unary call carries its code in the headers; a good one has it in the trailers.
+fn code(response: &Response<Body>) -> Code {
+    let code = response.headers().get("grpc-status").map(|code| code.as_bytes());
+    code.map_or(Code::Ok, Code::from_bytes)
 }
 
 #[cfg(test)]
@@ -115,14 +174,14 @@ mod tests {
 
     #[test]
     fn every_method_of_ours_is_known_by_its_path() {
-        let paths = Measure::new().paths;
+        let known = &Measure::new().methods.known;
         for path in [
             "/license_v2.API/Heartbeat",
             "/identity_v2.API/CreateIDPConnector",
             "/muster.v1.Replica/Status",
             "/grpc.health.v1.Health/Check",
         ] {
-            assert!(paths.contains(path), "{path}");
+            assert!(known.contains_key(path), "{path}");
         }
     }
 
