@@ -56,6 +56,11 @@ impl World {
         match work {
             Applying::Entries(entries) => self.apply_entries(place, &entries)?,
             Applying::Install(meta) => self.install(place, &meta)?,
+            Applying::Retire(at, replicas) => {
+                if let Some(process) = self.process(place) {
+                    process.machine.retire(at, replicas);
+                }
+            }
             Applying::Picture(conf) => self.save_soon(place, conf)?,
         }
         self.start_applying(place);
@@ -89,7 +94,8 @@ impl World {
         let incarnation = replica.incarnation;
         if self.checks.agreement.applies(place, process.applied, index, sketch)? {
             let disks = self.replicas.iter().map(|replica| replica.shadow.durable());
-            durability::on_a_quorum(index, sketch, disks)?;
+            let confs = self.checks.members.confs_at(index);
+            durability::on_a_quorum(index, sketch, &confs, disks)?;
             self.oracle.agreed(entry)?;
         }
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(None) };

@@ -3,6 +3,7 @@
 use muster_cluster::core::{Input, Output};
 use muster_cluster::net::Lane;
 
+use crate::invariants::members::is_alone;
 use crate::invariants::votes::Votes;
 use crate::invariants::{Violation, require};
 use crate::network::Place;
@@ -52,6 +53,7 @@ impl World {
             }
             Local::Ask(operation) => self.ask(operation),
             Local::Abandon(operation) => self.abandon(operation, place),
+            Local::ToldRemoved => self.step(place, Input::ToldRemoved),
             Local::Transfer(to) => self.step(place, Input::Transfer { to: to.map(id_of) }),
         }
     }
@@ -127,6 +129,13 @@ impl World {
                 self.in_turn(place, Local::StoreChunk(Storing { from, transfer, last, data }));
             }
             Output::Leadership(leadership) => return self.lead(place, leadership),
+            Output::Answered { sequence, outcome } => self.answered(place, sequence, &outcome),
+            Output::Record { record, conf } => return self.recorded(place, &record, &conf),
+            Output::Retire { at, replicas } => {
+                self.oracle.retire(at, &replicas);
+                self.apply_soon(place, Applying::Retire(at, replicas));
+            }
+            Output::Removed => self.removed(place),
         }
         Ok(())
     }
@@ -143,6 +152,8 @@ impl World {
         if leadership.role == muster_cluster::core::Role::Leader {
             let agreement = &self.checks.agreement;
             self.checks.election.leads(place, leadership.term, &process.memory, agreement)?;
+            let (conf, votes) = (process.core.conf(), &self.checks.votes);
+            self.checks.members.leads(place, leadership.term, conf, votes)?;
         }
         Ok(())
     }
@@ -157,7 +168,7 @@ impl World {
             return Ok(());
         };
         // The only voter may win the same term again after a crash: nobody saw what it lost.
-        if self.plan.replicas == 1 {
+        if is_alone(process.core.conf(), id_of(place)) {
             return Ok(());
         }
         let memory = &process.memory;

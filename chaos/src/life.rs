@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use muster_cluster::core::{Core, CoreConfig, Leadership, SnapshotPolicy, reconcile};
+use muster_cluster::core::{Core, CoreConfig, CoreError, Leadership, SnapshotPolicy, reconcile};
 use muster_cluster::log::{FileLog, LoadedLog, LogStore};
 use muster_cluster::sessions::Replicated;
 use muster_cluster::snapshot::SnapshotStore;
@@ -46,7 +46,10 @@ impl World {
             keep_entries: snapshots.keep_entries,
             ..SnapshotPolicy::default()
         };
-        let voters = self.places().map(id_of).collect();
+        if !self.roll.may_start(place) {
+            return Ok(());
+        }
+        let (founders, members) = self.roll.settings();
         let seed = self.plan.seed;
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
         replica.incarnation += 1;
@@ -55,11 +58,13 @@ impl World {
             group: GROUP,
             me: id_of(place),
             incarnation: replica.incarnation,
-            voters,
+            founders,
+            members,
             seed,
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: 2,
             snapshot: policy,
+            changes: self.plan.churn.policy(self.plan.tick),
         };
         let opened = replica
             .disk
@@ -76,6 +81,10 @@ impl World {
         replica.shadow.recovered(found);
         let process = match begin(replica, config, loaded, store) {
             Ok(process) => process,
+            Err(error) if error.is_removed() => {
+                self.say(|| format!("{place} was removed and does not start"));
+                return Ok(());
+            }
             Err(error) => {
                 return require(false, "DUR-2", || format!("replica {place}: {error}"));
             }
@@ -115,15 +124,20 @@ impl World {
         let now = self.now();
         self.trace.event(now, &[4, place as u64]);
         self.say(|| format!("{place} crashes"));
+        self.stop(place);
+        let after = self.chance.crash.between(5 * MILLIS, 2 * SECONDS);
+        if !self.healed {
+            self.agenda.after(after, Event::Start(place));
+        }
+    }
+
+    /// The process at `place` ends by itself.
+    pub(crate) fn stop(&mut self, place: Place) {
         self.cut_power(place);
         self.orphan(place);
         for peer in self.places().filter(|peer| *peer != place) {
             self.hang_up(place, peer);
             self.hang_up(peer, place);
-        }
-        let after = self.chance.crash.between(5 * MILLIS, 2 * SECONDS);
-        if !self.healed {
-            self.agenda.after(after, Event::Start(place));
         }
     }
 
@@ -161,13 +175,47 @@ impl World {
     }
 }
 
+/// Why no process comes up on a disk.
+enum NoStart {
+    /// Its core says no.
+    Core(CoreError),
+    Other(String),
+}
+
+impl NoStart {
+    fn is_removed(&self) -> bool {
+        matches!(self, Self::Core(CoreError::Removed(_)))
+    }
+}
+
+impl From<CoreError> for NoStart {
+    fn from(error: CoreError) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<String> for NoStart {
+    fn from(error: String) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl std::fmt::Display for NoStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Core(error) => error.fmt(f),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
 /// A process as production builds it: the newest snapshot, then the log behind it.
 fn begin(
     replica: &mut Replica,
     config: CoreConfig,
     loaded: LoadedLog,
     mut store: FileLog,
-) -> Result<Process, String> {
+) -> Result<Process, NoStart> {
     let latest = replica.snapshots.latest().map_err(|error| error.to_string())?;
     let machine = match &latest {
         Some(meta) => load_snapshot(replica, meta.index)?,
@@ -182,7 +230,7 @@ fn begin(
         replica.shadow.wrote(true);
     }
     let memory = Model::of(&log);
-    let core = Core::new(config, log, latest.clone()).map_err(|error| error.to_string())?;
+    let core = Core::new(config, log, latest.clone())?;
     Ok(Process {
         core,
         store,

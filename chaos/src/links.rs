@@ -13,8 +13,15 @@ impl World {
         if self.network.is_up(from, to) || !self.alive(from) {
             return;
         }
+        if self.tells_removed(to, from) {
+            if self.network.reachable(from, to) {
+                self.later(from, MILLIS, Local::ToldRemoved);
+            }
+            return;
+        }
         let awake = self.replicas.get(to).is_some_and(|replica| !replica.paused);
-        if self.alive(to) && awake && self.network.reachable(from, to) {
+        let reachable = self.network.reachable(from, to) && self.lets_in(to, from);
+        if self.alive(to) && awake && reachable {
             self.network.connect(from, to);
             self.say(|| format!("{from} -> {to} connected"));
             self.later(from, MILLIS, Local::PeerUp(to));

@@ -22,6 +22,7 @@ mod plan;
 mod reference;
 mod replica;
 mod report;
+mod roll;
 mod run;
 mod shadow;
 mod shrink;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use muster::state::invariants::first_broken;
 use muster_cluster::log::LogEntry;
 use muster_cluster::machine::{Committed, StateMachine};
-use muster_cluster::sessions::{Envelope, stamp_of};
-use muster_cluster::types::{RequestId, Timestamp};
+use muster_cluster::sessions::{Envelope, next_time};
+use muster_cluster::types::{ReplicaId, RequestId, Timestamp};
 
 use crate::invariants::{Violation, require};
 use crate::machine::{Machine, observe};
@@ -31,6 +31,8 @@ pub(crate) struct Oracle {
     oldest: BTreeMap<u64, (u64, u64)>,
     time: Timestamp,
     denied: BTreeSet<RequestId>,
+    /// Replicas that were removed, and by which entry.
+    retired: BTreeMap<u64, u64>,
     floor: u64,
     pub(crate) writes: u64,
     pub(crate) reads: u64,
@@ -52,6 +54,7 @@ impl Oracle {
             oldest: BTreeMap::new(),
             time: Timestamp(0),
             denied: BTreeSet::new(),
+            retired: BTreeMap::new(),
             floor: 0,
             writes: 0,
             reads: 0,
@@ -63,17 +66,26 @@ impl Oracle {
         self.floor
     }
 
+    /// The entry `at` removes these replicas: nothing of theirs happens after it.
+    pub(crate) fn retire(&mut self, at: u64, replicas: &[ReplicaId]) {
+        for replica in replicas {
+            self.retired.entry(replica.0).or_insert(at);
+        }
+    }
+
     /// The entry is in the log for ever.
     pub(crate) fn agreed(&mut self, entry: &LogEntry) -> Result<(), Violation> {
         let index = entry.index;
-        if !entry.data.is_empty() {
+        if !entry.data.is_empty() || !entry.context.is_empty() {
+            self.time = next_time(self.time, &entry.context);
+        }
+        // What is for the group itself changes no state of ours.
+        if entry.kind == 0 && !entry.data.is_empty() {
             let envelope = Envelope::read(entry.data.clone());
             let envelope = envelope.map_err(|error| Violation {
                 id: "EXO-1",
                 what: format!("entry {index} cannot be read: {error}"),
             })?;
-            let stamp = stamp_of(&entry.context).unwrap_or_default();
-            self.time = Timestamp(stamp.0.max(self.time.0 + 1));
             self.request(index, &envelope)?;
         }
         self.views.push(self.state.view());
@@ -86,7 +98,8 @@ impl Oracle {
         if id.incarnation > oldest.0 {
             *oldest = (id.incarnation, 0);
         }
-        let retired = id.incarnation < oldest.0;
+        let removed = self.retired.get(&id.replica.0).is_some_and(|at| index > *at);
+        let retired = removed || id.incarnation < oldest.0;
         if !retired {
             oldest.1 = oldest.1.max(envelope.lowest_open.min(id.sequence));
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::agenda::{MILLIS, Micros, SECONDS};
 use crate::chance::Chance;
 use crate::network::Weather;
+use crate::roll::ChurnPlan;
 
 /// The whole configuration of one world.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Plan {
     pub(crate) clients: ClientPlan,
     pub(crate) faults: FaultPlan,
     pub(crate) clocks: ClockPlan,
+    pub(crate) churn: ChurnPlan,
 }
 
 /// How fast a log writer is.
@@ -153,6 +155,7 @@ impl Plan {
                 offset_max: chance.pick(&[0, 500 * MILLIS, 3_600 * SECONDS]).unwrap_or(0),
                 jump_max: chance.pick(&[SECONDS, 3_600 * SECONDS]).unwrap_or(SECONDS),
             },
+            churn: ChurnPlan::grow(seed),
         }
     }
 }

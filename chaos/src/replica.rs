@@ -70,6 +70,8 @@ pub(crate) enum Writing {
 pub(crate) enum Applying {
     Entries(Vec<LogEntry>),
     Install(SnapshotMeta),
+    /// The entry at this index will remove these replicas.
+    Retire(u64, Vec<ReplicaId>),
     /// A picture of the state is to be saved, with this configuration.
     Picture(Bytes),
 }

@@ -24,7 +24,11 @@ enum Fate {
 impl World {
     pub(crate) fn survive(&mut self) -> Result<(), Violation> {
         self.heal_all()?;
-        self.freeze_outside();
+        if self.plan.churn.every.is_some() {
+            self.let_members_settle()?;
+        } else {
+            self.freeze_outside();
+        }
         self.expect_service()?;
         self.expect_stable_terms()?;
         self.expect_same_state()

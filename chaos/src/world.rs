@@ -9,12 +9,14 @@ use crate::faults::{Strike, Undo};
 use crate::invariants::Violation;
 use crate::invariants::agreement::Agreement;
 use crate::invariants::election::Election;
+use crate::invariants::members::Members;
 use crate::invariants::sameness::Sameness;
 use crate::invariants::votes::Votes;
 use crate::network::{Network, Parcel, Place};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::replica::Replica;
+use crate::roll::Roll;
 use crate::run::Figures;
 use crate::trace::Trace;
 
@@ -41,6 +43,8 @@ pub(crate) enum Event {
     Undo(Undo),
     /// A disk is copied and opened.
     Autopsy,
+    /// Somebody changes the members.
+    Churn,
 }
 
 /// Something that happens to one process.
@@ -71,6 +75,8 @@ pub(crate) enum Local {
     Abandon(u64),
     /// A crash loop goes on.
     Crash,
+    /// A peer says that this replica was removed.
+    ToldRemoved,
     /// An operator wants another leader.
     Transfer(Option<Place>),
 }
@@ -85,6 +91,7 @@ pub(crate) struct Streams {
     pub(crate) work: Chance,
     pub(crate) autopsy: Chance,
     pub(crate) snapshots: Chance,
+    pub(crate) members: Chance,
 }
 
 impl Streams {
@@ -99,17 +106,30 @@ impl Streams {
             work: stream("work"),
             autopsy: stream("autopsy"),
             snapshots: stream("snapshots"),
+            members: stream("members"),
         }
     }
 }
 
 /// What the invariants remember.
-#[derive(Default)]
 pub(crate) struct Checks {
     pub(crate) election: Election,
     pub(crate) votes: Votes,
     pub(crate) agreement: Agreement,
     pub(crate) sameness: Sameness,
+    pub(crate) members: Members,
+}
+
+impl Checks {
+    fn new(founders: usize) -> Self {
+        Self {
+            election: Election::default(),
+            votes: Votes::default(),
+            agreement: Agreement::default(),
+            sameness: Sameness::default(),
+            members: Members::new(founders),
+        }
+    }
 }
 
 /// Counters for the report.
@@ -119,6 +139,10 @@ pub(crate) struct Tally {
     pub(crate) installs: u64,
     pub(crate) snapshots: u64,
     pub(crate) autopsies: u64,
+    /// Steps of the members that were begun or taken.
+    pub(crate) changes: u64,
+    /// Replicas that were removed.
+    pub(crate) removals: u64,
 }
 
 /// The whole.
@@ -127,6 +151,8 @@ pub(crate) struct World {
     pub(crate) agenda: Agenda<Event>,
     pub(crate) network: Network,
     pub(crate) replicas: Vec<Replica>,
+    /// Who is in the group and who is not.
+    pub(crate) roll: Roll,
     pub(crate) clients: Vec<Client>,
     pub(crate) operations: BTreeMap<u64, Operation>,
     pub(crate) next_operation: u64,
@@ -149,7 +175,7 @@ impl World {
     pub(crate) fn new(plan: Plan, told: bool) -> Self {
         let mut chance = Streams::new(plan.seed);
         let offset = plan.clocks.offset_max;
-        let replicas: Vec<_> = (0..plan.replicas)
+        let replicas: Vec<_> = (0..plan.replicas + plan.churn.spares())
             .map(|_| Replica::new(signed(chance.clock.between(0, 2 * offset)) - signed(offset)))
             .collect();
         Self {
@@ -161,7 +187,8 @@ impl World {
             operations: BTreeMap::new(),
             next_operation: 0,
             oracle: Oracle::new(),
-            checks: Checks::default(),
+            checks: Checks::new(plan.replicas),
+            roll: Roll::new(plan.replicas),
             chance,
             trace: Trace::new(told),
             tally: Tally::default(),
@@ -185,6 +212,7 @@ impl World {
             self.agenda.after(200 * MILLIS, Event::Think(client));
         }
         self.schedule_strikes();
+        self.schedule_churn();
         self.agenda.after(self.plan.tick, Event::Autopsy);
         self.run_until(self.plan.hurting)?;
         self.survive()
@@ -222,6 +250,7 @@ impl World {
             Event::Strike(strike) => self.strike(strike),
             Event::Undo(undo) => self.undo(undo),
             Event::Autopsy => self.autopsy(),
+            Event::Churn => self.churn(),
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     bootstrap::{DiskMark, Promise},
     durable::{self, Sealed},
+    members::Admission,
     types::{GroupId, ReplicaId, Timestamp},
 };
 
@@ -18,6 +19,7 @@ const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const PROMISE: &str = "promise";
 const INCARNATION: &str = "incarnation";
+const ADMISSION: &str = "admission";
 /// Within a data folder: the contents that take the place of its own.
 pub(crate) const NEXT: &str = "next";
 
@@ -149,6 +151,7 @@ pub struct DataFolder {
     identity: Option<Identity>,
     disk_mark: Option<DiskMark>,
     promise: Option<Promise>,
+    admission: Option<Admission>,
     incarnation: u64,
 }
 
@@ -193,12 +196,17 @@ impl DataFolder {
             }
             None => (None, None),
         };
+        let admission = read::<AdmissionRecord>(&path.join(ADMISSION), path)?
+            .map(Admission::try_from)
+            .transpose()
+            .map_err(|what| damaged(&path.join(ADMISSION), what))?;
         let folder = DataFolder {
             path: path.to_owned(),
             _lock: lock,
             identity,
             disk_mark,
             promise,
+            admission,
             incarnation: 0,
         };
         folder.check_complete()?;
@@ -219,6 +227,41 @@ impl DataFolder {
         write(&self.path.join(IDENTITY), &IdentityRecord::from(&identity))?;
         self.identity = Some(identity);
         Ok(())
+    }
+
+    /// Makes a fresh folder that of a replica that was let in.
+    pub fn adopt_joined(
+        &mut self,
+        identity: Identity,
+        admission: &Admission,
+    ) -> Result<(), FolderError> {
+        if self.identity.is_none() {
+            if let Some(promise) = &self.promise {
+                return Err(FolderError::Promised {
+                    path: self.path.clone(),
+                    held: promise.group(),
+                    wanted: identity.group,
+                });
+            }
+            // First what it was told, then whose it is: an identity without it could not start.
+            write(&self.path.join(ADMISSION), &AdmissionRecord::from(admission))?;
+            self.admission = Some(admission.clone());
+        }
+        self.adopt(identity)
+    }
+
+    /// What the folder's replica was told when it was let in; `None` for a founder's.
+    pub fn admission(&self) -> Option<&Admission> {
+        self.admission.as_ref()
+    }
+
+    /// The refusal of a folder that is another's than the admission's.
+    pub(crate) fn foreign(&self, admission: &Admission) -> FolderError {
+        let held = self.identity.as_ref().map_or_else(String::new, |identity| {
+            describe(identity.group, identity.replica, &identity.name)
+        });
+        let wanted = describe(admission.group, admission.replica, &admission.name);
+        FolderError::Foreign { path: self.path.clone(), held, wanted }
     }
 
     /// Refuses a folder that is another's; a fresh one passes.
@@ -353,6 +396,43 @@ struct BeginningRecord {
     format: u32,
     disk: String,
     promise: Option<Promise>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AdmissionRecord {
+    format: u32,
+    /// [`Admission::encode`], hexadecimal.
+    admission: String,
+}
+
+impl From<&Admission> for AdmissionRecord {
+    fn from(admission: &Admission) -> AdmissionRecord {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for byte in admission.encode() {
+            // Writing to a string does not fail.
+            let _written = write!(text, "{byte:02x}");
+        }
+        AdmissionRecord { format: FORMAT, admission: text }
+    }
+}
+
+impl TryFrom<AdmissionRecord> for Admission {
+    type Error = String;
+
+    fn try_from(record: AdmissionRecord) -> Result<Admission, String> {
+        let digits: Option<Vec<u8>> = record
+            .admission
+            .chars()
+            .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .collect();
+        let digits = digits.ok_or_else(|| "it is not hexadecimal".to_owned())?;
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| (byte << 4) | digit))
+            .collect();
+        Admission::decode(&bytes).map_err(|error| error.to_string())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

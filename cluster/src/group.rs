@@ -22,20 +22,23 @@ use crate::{
     driver::{NoTicket, Shared},
     folder::DataFolder,
     machine::StateMachine,
+    members::MemberRole,
     net::{PeerTls, Peers},
     sessions::{Answer, Envelope},
     snapshot::SnapshotMeta,
     types::{Member, ReplicaId, RequestId, Timestamp},
 };
 mod errors;
+mod membership;
 
 pub use crate::{
     core::{Role, SnapshotPolicy},
-    driver::Ended,
+    driver::{Ended, REMOVED},
 };
 pub use errors::{
     MayBeDone, NotDone, ProposeError, ReadError, SaveError, StartError, TransferError,
 };
+pub use membership::{ChangeTimers, MembershipError};
 
 /// The wall clock, for the stamps of a leader.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -61,7 +64,11 @@ impl Default for Timers {
 pub struct GroupOptions {
     /// Its data, which must have an identity.
     pub data: DataFolder,
-    /// Everybody in the group, this replica included. All are voters.
+    /// The voters with whom the group's log begins. They never change; whether they are still
+    /// members is in the log.
+    pub founders: Vec<Member>,
+    /// Where the settings expect the members, this replica included. What the log says of them counts
+    /// more, as soon as it says anything.
     pub members: Vec<Member>,
     /// Where peers reach it.
     pub listener: TcpListener,
@@ -71,6 +78,8 @@ pub struct GroupOptions {
     pub timers: Timers,
     /// When to save snapshots.
     pub snapshot: SnapshotPolicy,
+    /// When members change by themselves.
+    pub changes: ChangeTimers,
     /// Of the election timeouts.
     pub seed: u64,
     /// The wall clock.
@@ -136,6 +145,8 @@ pub struct GroupStatus {
     pub leader_age: Option<Duration>,
     /// Everybody in the group.
     pub members: Vec<MemberStatus>,
+    /// Name of the change of the members that is under way; [`Group::record`] tells which.
+    pub change: Option<u64>,
 }
 
 /// A member as this replica sees it.
@@ -143,6 +154,8 @@ pub struct GroupStatus {
 pub struct MemberStatus {
     /// Who it is.
     pub member: Member,
+    /// Where it stands; empty if nobody said.
+    pub zone: String,
     /// Whether it votes.
     pub voter: bool,
     /// Index up to which its log agrees; known to the leader.
@@ -247,10 +260,28 @@ impl<M: StateMachine> Group<M> {
         if shared.disk_full.load(Ordering::Relaxed) {
             return Err(ProposeError::NotDone(NotDone::DiskFull));
         }
-        let admitted = shared.proposals.admit(command.len()).map_err(ProposeError::NotDone)?;
+        self.submit(command, Envelope::new, deadline).await
+    }
+
+    /// A wish about the members is taken on a full disk too: it may be what helps.
+    async fn propose_wish(&self, wish: Bytes, deadline: Instant) -> Result<Applied, ProposeError> {
+        if self.inner.shared.leaderless.load(Ordering::Relaxed) {
+            return Err(ProposeError::NotDone(NotDone::NoLeader));
+        }
+        self.submit(wish, Envelope::of_wish, deadline).await
+    }
+
+    async fn submit(
+        &self,
+        payload: Bytes,
+        envelope: impl FnOnce(RequestId, u64, Bytes) -> Envelope,
+        deadline: Instant,
+    ) -> Result<Applied, ProposeError> {
+        let shared = &self.inner.shared;
+        let admitted = shared.proposals.admit(payload.len()).map_err(ProposeError::NotDone)?;
         let sequence = admitted.sequence;
         let request = RequestId { replica: shared.me, incarnation: shared.incarnation, sequence };
-        let data = Envelope::new(request, admitted.lowest_open, command).write();
+        let data = envelope(request, admitted.lowest_open, payload).write();
         let mut wish = Wish { shared, sequence, open: true };
         shared.inbox.push(Input::Propose(vec![crate::core::Proposal { sequence, data }]));
         let mut answer = admitted.answer;
@@ -305,15 +336,17 @@ impl<M: StateMachine> Group<M> {
         let age = |ticks: u64| {
             self.inner.timers.tick * u32::try_from(ticks).unwrap_or(u32::MAX) + tick_age
         };
-        let members = shared
+        let group = self.record();
+        let seen = |id| record.core.members.iter().find(|seen| seen.id == id);
+        let members = group
             .members
-            .iter()
-            .zip(&record.core.members)
-            .map(|(member, seen)| MemberStatus {
-                member: member.clone(),
-                voter: true,
-                matched: seen.matched,
-                contact_age: seen.last_contact.map(age),
+            .values()
+            .map(|known| MemberStatus {
+                member: known.member.clone(),
+                zone: known.zone.clone(),
+                voter: known.role == MemberRole::Voter,
+                matched: seen(known.member.id).and_then(|seen| seen.matched),
+                contact_age: seen(known.member.id).and_then(|seen| seen.last_contact).map(age),
             })
             .collect();
         GroupStatus {
@@ -329,6 +362,7 @@ impl<M: StateMachine> Group<M> {
             tick_age,
             leader_age: record.leader_heard.map(|heard| heard.elapsed()),
             members,
+            change: group.change.as_ref().map(|change| change.id),
         }
     }
 
@@ -339,11 +373,13 @@ impl<M: StateMachine> Group<M> {
         deadline: Instant,
     ) -> Result<(), TransferError> {
         let shared = &self.inner.shared;
-        if let Some(to) = to.filter(|to| shared.members.iter().all(|member| member.id != *to)) {
-            return Err(TransferError::Unknown(to));
-        }
-        if shared.members.len() < 2 && to.is_none() {
-            return Err(TransferError::NobodyElse);
+        let record = self.record();
+        match to.map(|to| record.members.get(&to).map(|member| member.role).ok_or(to)) {
+            Some(Err(to)) => return Err(TransferError::Unknown(to)),
+            Some(Ok(MemberRole::Observer)) => return Err(TransferError::Observer),
+            Some(Ok(MemberRole::Voter)) => {}
+            None if record.voters().count() < 2 => return Err(TransferError::NobodyElse),
+            None => {}
         }
         let mut leadership = shared.leadership.subscribe();
         let before = leadership.borrow().leader;
@@ -386,7 +422,7 @@ impl<M: StateMachine> Group<M> {
         let shared = &self.inner.shared;
         shared.proposals.refuse();
         let leads = shared.leadership.borrow().role == Role::Leader;
-        if leads && shared.members.len() > 1 {
+        if leads && self.record().voters().count() > 1 {
             let patience = self.inner.timers.tick * self.inner.timers.election_ticks * 2;
             // Nobody may be there to take over: then the others elect when they can.
             let _stays = self.transfer_leader(None, Instant::now() + patience).await;

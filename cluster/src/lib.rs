@@ -11,6 +11,7 @@ pub mod folder;
 pub mod group;
 pub mod log;
 pub mod machine;
+pub mod members;
 pub mod net;
 pub mod rescue;
 pub mod sessions;

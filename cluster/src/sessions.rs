@@ -23,6 +23,12 @@ const ANSWERS: usize = 16_384;
 const ANSWER_BYTES: usize = 16 << 20;
 /// A reply longer than this is not remembered; a retry learns only that it is too late.
 const REPLY_BYTES: usize = 256 << 10;
+/// [`LogEntry::kind`] of a wish about the group record, and the mark of one in its context.
+pub(crate) const WISH: u8 = 3;
+/// [`LogEntry::kind`] of a step of raft's configuration.
+pub(crate) const STEP: u8 = 2;
+/// The incarnation of a session whose replica was removed: no process ever comes to it.
+const RETIRED: u64 = u64::MAX;
 /// A record of the table in a snapshot is closed when it has so many bytes.
 const RECORD_BYTES: usize = 512 << 10;
 
@@ -41,9 +47,12 @@ pub struct Envelope {
     /// The origin will never again ask about a smaller sequence.
     #[prost(uint64, tag = "4")]
     pub lowest_open: u64,
-    /// The command itself.
+    /// The command itself; empty when there is a wish.
     #[prost(bytes = "bytes", tag = "5")]
     pub command: Bytes,
+    /// Not for the state machine but for the group record: a [`crate::members::Wish`].
+    #[prost(bytes = "bytes", tag = "6")]
+    pub wish: Bytes,
 }
 
 impl Envelope {
@@ -55,7 +64,18 @@ impl Envelope {
             sequence: request.sequence,
             lowest_open,
             command,
+            wish: Bytes::new(),
         }
+    }
+
+    /// A wish about the group record on its way into the log.
+    pub fn of_wish(request: RequestId, lowest_open: u64, wish: Bytes) -> Self {
+        Self { wish, ..Self::new(request, lowest_open, Bytes::new()) }
+    }
+
+    /// Whether it is for the group record.
+    pub fn is_wish(&self) -> bool {
+        !self.wish.is_empty()
     }
 
     /// Reads an envelope; the command shares the memory of `data`.
@@ -83,9 +103,31 @@ pub fn stamp(time: Timestamp) -> Bytes {
     Bytes::copy_from_slice(&time.0.to_be_bytes())
 }
 
+/// The `context` of an entry that holds a wish about the group record.
+pub(crate) fn stamp_of_wish(time: Timestamp) -> Bytes {
+    let mut context = [0; 9];
+    for (place, byte) in context.iter_mut().zip(time.0.to_be_bytes().into_iter().chain([WISH])) {
+        *place = byte;
+    }
+    Bytes::copy_from_slice(&context)
+}
+
+/// Whether the entry with this `context` holds a wish about the group record.
+pub(crate) fn is_wish(context: &[u8]) -> bool {
+    context.len() == 9 && context.last() == Some(&WISH)
+}
+
 /// The time in the `context` of a log entry, if it has one.
 pub fn stamp_of(context: &[u8]) -> Option<Timestamp> {
-    context.try_into().ok().map(u64::from_be_bytes).map(Timestamp)
+    let stamp = if is_wish(context) { context.split_at_checked(8)?.0 } else { context };
+    stamp.try_into().ok().map(u64::from_be_bytes).map(Timestamp)
+}
+
+/// The log time at the entry with this `context`, when it was `before` at the one before it.
+pub fn next_time(before: Timestamp, context: &[u8]) -> Timestamp {
+    let stamp = stamp_of(context).unwrap_or_default();
+    let earliest = if mutant!(StampFromClock) { 0 } else { before.0.saturating_add(1) };
+    Timestamp(stamp.0.max(earliest))
 }
 
 /// What a request got.
@@ -169,6 +211,8 @@ pub struct Replicated<M> {
     index: u64,
     term: u64,
     time: Timestamp,
+    /// Replicas that are removed by an entry that is still to come.
+    leaving: BTreeMap<u64, Vec<ReplicaId>>,
 }
 
 impl<M: StateMachine> Replicated<M> {
@@ -180,6 +224,15 @@ impl<M: StateMachine> Replicated<M> {
             index: 0,
             term: 0,
             time: Timestamp(0),
+            leaving: BTreeMap::new(),
+        }
+    }
+
+    /// The entry `at` removes these replicas: from then on nothing of theirs is remembered, and
+    /// nothing of theirs that is still on its way is applied.
+    pub fn retire(&mut self, at: u64, replicas: Vec<ReplicaId>) {
+        if at > self.index {
+            self.leaving.insert(at, replicas);
         }
     }
 
@@ -208,21 +261,27 @@ impl<M: StateMachine> Replicated<M> {
         self.machine
     }
 
-    /// Applies the next entry. `None` is an entry of the group itself.
+    /// Applies the next entry. `None` is an entry of the group itself: its first of a term, a wish
+    /// about its record, or a step of its configuration.
     pub fn apply(&mut self, entry: &LogEntry) -> Result<Option<Outcome>, EntryError> {
-        if entry.kind != 0 {
+        if ![0, STEP, WISH].contains(&entry.kind) {
             return Err(EntryError::Unknown { index: entry.index });
         }
         self.index = entry.index;
         self.term = entry.term;
-        if entry.data.is_empty() {
+        for replica in self.leaving.remove(&entry.index).into_iter().flatten() {
+            let session = Session { incarnation: RETIRED, ..Session::default() };
+            self.sessions.insert(replica.0, session);
+        }
+        if entry.data.is_empty() && entry.context.is_empty() {
+            return Ok(None);
+        }
+        self.time = next_time(self.time, &entry.context);
+        if entry.kind != 0 || entry.data.is_empty() {
             return Ok(None);
         }
         let envelope = Envelope::read(entry.data.clone())
             .map_err(|source| EntryError::Unreadable { index: entry.index, source })?;
-        let stamp = stamp_of(&entry.context).unwrap_or_default();
-        let earliest = if mutant!(StampFromClock) { 0 } else { self.time.0.saturating_add(1) };
-        self.time = Timestamp(stamp.0.max(earliest));
         let request = envelope.request();
         Ok(Some(Outcome { request, answer: self.once(entry, &envelope) }))
     }
@@ -332,6 +391,7 @@ impl<M: StateMachine> Replicated<M> {
             index: head.index,
             term: head.term,
             time: Timestamp(head.time),
+            leaving: BTreeMap::new(),
         })
     }
 }
@@ -558,12 +618,39 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_replica_is_not_heard_again() {
+        let mut state = Replicated::<Tape>::empty();
+        assert!(answer(&mut state, &entry(1, 1, 1, 1)).is_some());
+        state.retire(2, vec![ReplicaId(7)]);
+        let step = LogEntry { kind: STEP, ..entry(2, 1, 1, 1) };
+        assert_eq!(state.apply(&step).unwrap(), None);
+        assert_eq!(state.time(), Timestamp(2_000));
+        let mut copy = Replicated::<Tape>::load(&mut state.picture().records()).unwrap();
+        for state in [&mut state, &mut copy] {
+            assert_eq!(answer(state, &entry(3, 1, 1, 1)), None);
+            assert_eq!(answer(state, &entry(4, 2, 1, 1)), None);
+            assert_eq!(state.machine().0.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_wish_passes_the_state_machine_by() {
+        let mut state = Replicated::<Tape>::empty();
+        let context = stamp_of_wish(Timestamp(77));
+        assert_eq!(stamp_of(&context), Some(Timestamp(77)));
+        let wish = LogEntry { kind: WISH, context, ..entry(1, 1, 1, 1) };
+        assert_eq!(state.apply(&wish).unwrap(), None);
+        assert_eq!((state.index(), state.time()), (1, Timestamp(77)));
+        assert!(state.machine().0.is_empty());
+    }
+
+    #[test]
     fn an_unreadable_entry_is_an_error() {
         let mut state = Replicated::<Tape>::empty();
         let mut bad = entry(1, 1, 1, 1);
         bad.data = Bytes::from_static(&[0xff, 0xff]);
         assert!(matches!(state.apply(&bad), Err(EntryError::Unreadable { index: 1, .. })));
-        bad.kind = 2;
+        bad.kind = 1;
         assert!(matches!(state.apply(&bad), Err(EntryError::Unknown { index: 1 })));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_cluster::bootstrap::{self, BootstrapOptions, Plan, Started, TokenDigest};
 use muster_cluster::core::SnapshotPolicy;
 use muster_cluster::folder::DataFolder;
-use muster_cluster::group::{Group, GroupEnd, GroupOptions, Timers};
+use muster_cluster::group::{ChangeTimers, Group, GroupEnd, GroupOptions, Timers};
 use muster_cluster::net::PeerTls;
 use tokio::net::TcpListener;
 
@@ -112,6 +112,7 @@ pub(super) async fn start_group(
 ) -> Result<(Group<Machine>, GroupEnd), ServeError> {
     let options = GroupOptions {
         data: folder,
+        founders: started.founders.clone(),
         members: started.members.clone(),
         listener,
         tls,
@@ -121,6 +122,7 @@ pub(super) async fn start_group(
             heartbeat_ticks: config.timers.heartbeat_ticks,
         },
         snapshot: snapshot_policy(config),
+        changes: ChangeTimers::default(),
         seed: entropy::seed(&SystemEntropy),
         clock: Arc::new(|| SystemClock.now()),
     };

@@ -2,23 +2,26 @@
 //! power cut and holds all that was synced, and nothing that was never written.
 
 use super::{Violation, require};
+use muster_cluster::members::Conf;
+use muster_cluster::types::ReplicaId;
+
 use crate::network::Place;
+use crate::replica::place_of;
 use crate::shadow::{Model, Shadow, Sketch};
 
-/// The entry at `index` is applied for the first time.
+/// The entry at `index` is applied for the first time, having been agreed on under one of `confs`.
 pub(crate) fn on_a_quorum<'a>(
     index: u64,
     sketch: Sketch,
+    confs: &[Conf],
     disks: impl Iterator<Item = &'a Model>,
 ) -> Result<(), Violation> {
-    let mut all = 0;
-    let mut holding = 0;
-    for disk in disks {
-        all += 1;
-        holding += usize::from(disk.mark.index >= index || disk.get(index) == Some(sketch));
-    }
-    require(holding * 2 > all, "DUR-1", || {
-        format!("entry {index} is applied, but only {holding} of {all} disks hold it")
+    let holds = |disk: &Model| disk.mark.index >= index || disk.get(index) == Some(sketch);
+    let holding: Vec<bool> = disks.map(holds).collect();
+    let fit = |id: ReplicaId| holding.get(place_of(id)).copied().unwrap_or(false);
+    require(confs.iter().any(|conf| conf.is_quorum(fit)), "DUR-1", || {
+        let count = holding.iter().filter(|holds| **holds).count();
+        format!("entry {index} is applied, but only {count} disks hold it, no quorum of {confs:?}")
     })
 }
 

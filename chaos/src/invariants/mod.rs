@@ -4,6 +4,7 @@
 pub(crate) mod agreement;
 pub(crate) mod durability;
 pub(crate) mod election;
+pub(crate) mod members;
 pub(crate) mod progress;
 pub(crate) mod sameness;
 pub(crate) mod votes;

@@ -35,6 +35,11 @@ impl Votes {
         })
     }
 
+    /// Whether `place` said that its vote of `term` goes to the replica with raft id `to`.
+    pub(crate) fn gave(&self, place: Place, term: u64, to: u64) -> bool {
+        self.given.get(&(place, term)) == Some(&to)
+    }
+
     /// `place` tells the leader of `term` that it has everything up to `index`.
     pub(crate) fn acknowledges(
         place: Place,

@@ -65,6 +65,10 @@ mutants! {
     NoPreVote,
     /// A replica campaigns while a snapshot is not on its disk yet.
     CampaignDuringInstall,
+    /// Observers become voters as soon as somebody wants it, caught up or not.
+    PromoteUncaught,
+    /// A removed replica is not remembered.
+    TombstoneForgotten,
     // Exactly once.
     /// A request that comes out of the log twice is applied twice.
     ApplyTwice,

@@ -25,6 +25,7 @@ pub(crate) use plan::replica_id;
 
 use self::candidate::{Answer, Candidate, Step};
 use crate::folder::{DataFolder, FolderError, Identity, Lineage};
+use crate::members::Admission;
 use crate::net::frame::Kind;
 use crate::net::link::{self, LinkError};
 use crate::net::{PeerTls, hello};
@@ -56,7 +57,10 @@ pub struct BootstrapOptions<'a> {
 pub struct Started {
     /// Whose folder this is.
     pub identity: Identity,
-    /// The initial members, at their addresses of today. With more than one they are all voters.
+    /// The initial members, all voters, at their addresses of today.
+    pub founders: Vec<Member>,
+    /// Where the settings expect the members: the founders, or for a replica that joined, whom it was
+    /// told of when it was let in.
     pub members: Vec<Member>,
 }
 
@@ -84,7 +88,7 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
     if let Some(identity) = folder.identity().cloned() {
         let members = plan.members_of(identity.group);
         folder.check(identity.group, replica_id(identity.group, &plan.me), &plan.me)?;
-        return Ok(Started { identity, members });
+        return Ok(Started { identity, founders: members.clone(), members });
     }
     let disk = match folder.disk_mark() {
         Some(disk) => disk,
@@ -107,7 +111,41 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
     folder.adopt(identity.clone())?;
     tracing::info!(%group, replica = %identity.replica, name = identity.name, "the group begins");
     metrics::gauge!("muster_bootstrap_missing_peers").set(0.0);
-    Ok(Started { identity, members: plan.members_of(group) })
+    let founders = plan.members_of(group);
+    Ok(Started { identity, members: founders.clone(), founders })
+}
+
+/// Makes a fresh folder that of a replica that a group has let in ([`crate::group::Group::admit`]).
+/// The replica then starts with an empty log, as an observer, and waits for the leader. A folder that
+/// is of the same admission already stays as it is; any other is refused.
+pub fn join(
+    folder: &mut DataFolder,
+    admission: &Admission,
+    now: Timestamp,
+) -> Result<Started, FolderError> {
+    let identity = Identity {
+        group: admission.group,
+        replica: admission.replica,
+        name: admission.name.clone(),
+        created: now,
+        lineage: Lineage::default(),
+    };
+    folder.adopt_joined(identity, admission)?;
+    tracing::info!(
+        group = %admission.group,
+        replica = %admission.replica,
+        name = admission.name,
+        "this replica joins"
+    );
+    joined(folder).ok_or_else(|| folder.foreign(admission))
+}
+
+/// What [`join`] returned, for every later start of the same folder; `None` for a fresh folder and
+/// for that of a founder, which [`run`] knows how to start.
+pub fn joined(folder: &DataFolder) -> Option<Started> {
+    let identity = folder.identity()?.clone();
+    let Admission { founders, members, .. } = folder.admission()?.clone();
+    Some(Started { identity, founders, members })
 }
 
 /// Asks the others, round by round, and does what follows from the answers.

@@ -1,6 +1,6 @@
 //! What a core is told once.
 
-use crate::types::{GroupId, ReplicaId};
+use crate::types::{GroupId, Member, ReplicaId};
 
 /// Settings of one core. Durations are counted in ticks.
 #[derive(Clone, Debug)]
@@ -11,8 +11,10 @@ pub struct CoreConfig {
     pub me: ReplicaId,
     /// Which start of this replica's process it is.
     pub incarnation: u64,
-    /// All voters, this replica among them.
-    pub voters: Vec<ReplicaId>,
+    /// The voters with whom the group's log begins.
+    pub founders: Vec<Member>,
+    /// Everybody, as far as the settings know: asked only while the log says nothing of it.
+    pub members: Vec<Member>,
     /// Seeds the election timeouts. Two cores of one seed, id and history act alike.
     pub seed: u64,
     /// Silence of the leader before an election; the drawn timeout is up to twice that.
@@ -21,6 +23,42 @@ pub struct CoreConfig {
     pub heartbeat_ticks: u32,
     /// When to save a snapshot and how much log to keep behind it.
     pub snapshot: SnapshotPolicy,
+    /// When members change by themselves, and how far an observer may lag to vote.
+    pub changes: ChangePolicy,
+}
+
+/// When members change. Durations are counted in ticks, except where they are of log time.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangePolicy {
+    /// An observer that is to vote lacks fewer entries than this,
+    pub lag_entries: u64,
+    /// and fewer microseconds of log time than this.
+    pub lag_us: u64,
+    /// It must have been so without a break for so long before it is promoted by itself; somebody's
+    /// own wish waits so long for it to be so at all.
+    pub gate_ticks: u64,
+    /// A new leader removes nobody by itself for so long.
+    pub settle_ticks: u64,
+    /// Nor does any leader for so long after a member came back.
+    pub return_ticks: u64,
+    /// Microseconds that one tick lasts.
+    pub tick_us: u64,
+    /// Microseconds of log time between two removals that nobody asked for.
+    pub cleanup_pause_us: u64,
+}
+
+impl Default for ChangePolicy {
+    fn default() -> Self {
+        Self {
+            lag_entries: 1_000,
+            lag_us: 1_000_000,
+            gate_ticks: 200,
+            settle_ticks: 1_200,
+            return_ticks: 200,
+            tick_us: 50_000,
+            cleanup_pause_us: 3_600_000_000,
+        }
+    }
 }
 
 /// When a snapshot is saved and how much of the log stays behind it.

@@ -6,9 +6,9 @@ use raft::{
     eraftpb::{EntryType, Message, MessageType},
 };
 
-use crate::types::ReplicaId;
+use crate::{members::Conf, types::ReplicaId};
 
-use super::{CoreError, tail::Tail};
+use super::{CoreError, conf, tail::Tail};
 
 /// Terms and indexes beyond this are nonsense; below it, arithmetic cannot overflow.
 const LIMIT: u64 = 1 << 62;
@@ -44,7 +44,6 @@ pub(super) fn judge(
 ) -> Verdict {
     let sane = message.from == from.0
         && message.to == raft.id
-        && raft.prs().get(message.from).is_some()
         && [message.term, message.log_term, message.index, message.commit, message.commit_term]
             .into_iter()
             .chain([message.reject_hint, message.request_snapshot])
@@ -52,11 +51,16 @@ pub(super) fn judge(
     if !sane {
         return Verdict::Drop;
     }
+    // Whoever asks may be a member that this replica, lagging behind, has not heard of yet. Answers
+    // are looked at only from those whom raft asked.
+    if raft.prs().get(message.from).is_none() && is_answer(message.get_msg_type()) {
+        return Verdict::Drop;
+    }
     match message.get_msg_type() {
         MessageType::MsgAppend if facts.clogged => Verdict::Drop,
         MessageType::MsgAppend => when(append(message)),
         MessageType::MsgHeartbeat => heartbeat(raft, message),
-        MessageType::MsgSnapshot => when(snapshot(raft, message)),
+        MessageType::MsgSnapshot => when(snapshot(message)),
         MessageType::MsgAppendResponse => when(append_response(raft, message)),
         MessageType::MsgHeartbeatResponse
         | MessageType::MsgRequestVote
@@ -85,6 +89,17 @@ pub(super) fn judge(
     }
 }
 
+fn is_answer(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgAppendResponse
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgReadIndex
+    )
+}
+
 fn when(fine: bool) -> Verdict {
     if fine { Verdict::Pass } else { Verdict::Drop }
 }
@@ -97,7 +112,7 @@ fn append(message: &Message) -> bool {
         let fine = entry.index == index
             && entry.term >= term
             && entry.term > 0
-            && entry.get_entry_type() == EntryType::EntryNormal;
+            && entry.get_entry_type() != EntryType::EntryConfChange;
         term = entry.term;
         fine
     });
@@ -116,21 +131,21 @@ fn heartbeat(raft: &Raft<Tail>, message: &Message) -> Verdict {
     Verdict::Pass
 }
 
-/// The configuration never changes, so a snapshot must bring the same.
-fn snapshot(raft: &Raft<Tail>, message: &Message) -> bool {
+/// Raft cannot start from a configuration without voters, nor from one with somebody in it twice.
+fn snapshot(message: &Message) -> bool {
     let metadata = message.get_snapshot().get_metadata();
-    let mut ours = raft.prs().conf().to_conf_state().voters;
-    let mut theirs = metadata.get_conf_state().voters.clone();
-    ours.sort_unstable();
-    theirs.sort_unstable();
+    let Conf { voters, learners, outgoing, learners_next } =
+        conf::from_raft(metadata.get_conf_state());
     message.term > 0
         && metadata.index > 0
         && metadata.index < LIMIT
         && metadata.term > 0
         && metadata.term <= message.term
-        && ours == theirs
-        && metadata.get_conf_state().learners.is_empty()
-        && metadata.get_conf_state().voters_outgoing.is_empty()
+        && !voters.is_empty()
+        && learners.iter().all(|id| !voters.contains(id) && !outgoing.contains(id))
+        && learners_next.is_empty()
+        && ![&voters, &learners, &outgoing].into_iter().any(|part| part.contains(&ReplicaId(0)))
+        && !metadata.get_conf_state().auto_leave
 }
 
 /// Nobody can have acknowledged what this leader has not sent.

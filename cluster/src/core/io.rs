@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use crate::{
     log::{LogBatch, LogEntry, LogMark},
+    members::{Conf, GroupRecord, Outcome},
     net::Lane,
     snapshot::SnapshotMeta,
     types::ReplicaId,
 };
+use std::sync::Arc;
 
 /// One thing that happened to a replica.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub enum Input {
         /// Whether it can be installed.
         ok: bool,
     },
+    /// A peer says that this replica was removed from the group.
+    ToldRemoved,
     /// Move leadership.
     Transfer {
         /// To whom; `None` picks the voter that is furthest along.
@@ -187,6 +191,30 @@ pub enum Output {
     },
     /// Role, term or known leader changed.
     Leadership(Leadership),
+    /// A wish of this process about the group record was answered.
+    Answered {
+        /// Of its proposal.
+        sequence: u64,
+        /// What it came to.
+        outcome: Outcome,
+    },
+    /// The group record changed: peers come and go, roles change.
+    Record {
+        /// The record now.
+        record: Arc<GroupRecord>,
+        /// Raft's configuration now.
+        conf: Conf,
+    },
+    /// The entry `at`, which is still to be applied, removes these replicas: the state machine's
+    /// table of requests must be told, see [`crate::sessions::Replicated::retire`].
+    Retire {
+        /// Which entry.
+        at: u64,
+        /// Who goes.
+        replicas: Vec<ReplicaId>,
+    },
+    /// This replica is no member any more. The core takes no more inputs; the data stays.
+    Removed,
 }
 
 /// Who leads, as one replica sees it.

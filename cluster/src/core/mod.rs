@@ -16,6 +16,8 @@
 //! they speak of is reported as persisted. A leader's appends go out at once, unless its own term is
 //! not on the disk yet: a single voter that crashed then would lead the same term twice.
 
+mod changes;
+mod conf;
 mod config;
 mod guard;
 mod io;
@@ -24,6 +26,7 @@ pub mod message;
 mod proposals;
 mod reads;
 mod ready;
+mod record;
 mod recover;
 mod snapshots;
 mod status;
@@ -39,25 +42,29 @@ use muster_hooks::{buggify, mutant};
 use protobuf::Message as _;
 use raft::{
     RawNode, SnapshotStatus, StateRole,
-    eraftpb::{ConfState, Message, MessageType},
+    eraftpb::{Message, MessageType},
 };
 
-pub use config::{CoreConfig, SnapshotPolicy};
+pub use config::{ChangePolicy, CoreConfig, SnapshotPolicy};
 pub use io::{Input, Leadership, Output, Proposal, Role};
+pub use record::conf_at_the_end;
 pub use recover::reconcile;
 pub use status::{CoreStatus, MemberStatus};
 
 use crate::{
     log::LoadedLog,
+    members::StoredConf,
     sessions,
     snapshot::SnapshotMeta,
     types::{ReplicaId, Timestamp},
 };
+use changes::Changes;
 use guard::{Facts, Verdict};
 use message::{Kind, PeerMessage};
 use proposals::Proposals;
 use reads::Reads;
 use ready::Writes;
+use record::Record;
 use snapshots::Snapshots;
 use tail::Tail;
 use transfers::Transfers;
@@ -92,20 +99,33 @@ pub enum CoreError {
         /// Ids in the settings.
         given: Vec<u64>,
     },
+    /// A newer release wrote it, and the replicas must do alike.
+    #[error("entry {index} is a wish that this release does not know; upgrade this replica")]
+    Newer {
+        /// Which entry.
+        index: u64,
+    },
+    /// The group removed this replica.
+    #[error(
+        "replica {0} was removed from its group; its data is kept, and its id never comes back"
+    )]
+    Removed(ReplicaId),
     /// Raft refuses its settings.
     #[error("raft refuses to start: {0}")]
     Raft(#[from] raft::Error),
     /// A stored configuration cannot be read.
     #[error("the stored configuration of the group cannot be read: {0}")]
-    Conf(#[from] protobuf::ProtobufError),
+    Conf(#[from] prost::DecodeError),
 }
 
 /// One replica's part in the agreement.
 pub struct Core {
     config: CoreConfig,
     node: RawNode<Tail>,
-    conf: Bytes,
-    conf_written: bool,
+    record: Record,
+    changes: Changes,
+    /// The configuration before the first entry, until it is on the disk.
+    unwritten: Option<Bytes>,
     ticks: u64,
     /// Elections tried, so that no two timeouts in a row are the same.
     attempts: u64,
@@ -127,16 +147,12 @@ impl Core {
         log: LoadedLog,
         snapshot: Option<SnapshotMeta>,
     ) -> Result<Self, CoreError> {
-        let mut voters: Vec<u64> = config.voters.iter().map(|id| id.0).collect();
-        voters.sort_unstable();
-        let conf = ConfState { voters, ..ConfState::default() };
-        let stored = log.conf.clone().or_else(|| snapshot.as_ref().map(|meta| meta.conf.clone()));
-        if let Some(stored) = &stored {
-            let stored = ConfState::parse_from_bytes(stored)?;
-            if stored != conf {
-                return Err(CoreError::OtherVoters { stored: stored.voters, given: conf.voters });
-            }
+        let record = Record::new(&config, &log, snapshot.as_ref())?;
+        if record.group.tombstones.contains_key(&config.me) {
+            return Err(CoreError::Removed(config.me));
         }
+        let stored = StoredConf { conf: record.conf.clone(), record: None };
+        let unwritten = log.conf.is_none().then(|| stored.encode());
         let applied = snapshot.as_ref().map_or(0, |meta| meta.index);
         let mut proposals = Proposals::default();
         if let Some(meta) = &snapshot {
@@ -147,13 +163,12 @@ impl Core {
                 proposals.saw_stamp(stamp);
             }
         }
-        let conf_written = log.conf.is_some();
-        let conf_bytes = Bytes::from(conf.write_to_bytes()?);
-        let tail = Tail::new(log, conf, snapshot);
+        let tail = Tail::new(log, &record.conf, snapshot);
         let node = RawNode::new(&raft_config(&config, applied), tail, &logger::logger())?;
         Ok(Self {
-            conf: conf_bytes,
-            conf_written,
+            record,
+            changes: Changes::default(),
+            unwritten,
             ticks: 0,
             attempts: 0,
             writes: Writes::new(node.raft.term, node.raft.vote),
@@ -178,17 +193,27 @@ impl Core {
         inputs: impl IntoIterator<Item = Input>,
         out: &mut Vec<Output>,
     ) -> Result<(), CoreError> {
+        let mut ticked = false;
         for input in inputs {
+            if self.record.removed {
+                return Ok(());
+            }
+            ticked |= matches!(input, Input::Tick);
             self.take(input, out)?;
+        }
+        if ticked {
+            self.control(now);
         }
         loop {
             self.flush(now, out);
-            if !self.node.has_ready() {
+            if self.record.removed || !self.node.has_ready() {
                 break;
             }
-            self.ready(out);
+            self.ready(out)?;
         }
-        self.snapshots_due(out);
+        if !self.record.removed {
+            self.snapshots_due(out);
+        }
         Ok(())
     }
 
@@ -197,6 +222,7 @@ impl Core {
             Input::Tick => self.tick(),
             Input::Received { from, payload } => self.received(from, payload, out)?,
             Input::PeerUp(peer) => {
+                self.changes.returned(peer, self.ticks);
                 if self.node.raft.leader_id == peer.0 {
                     self.proposals.tick(self.ticks, 0);
                 }
@@ -229,6 +255,7 @@ impl Core {
                 self.snapshot_received(from, transfer, ok, out)?;
             }
             Input::Transfer { to } => self.transfer(to, out),
+            Input::ToldRemoved => self.leave(out),
         }
         Ok(())
     }
@@ -299,7 +326,8 @@ impl Core {
     }
 
     fn is_only_voter(&self) -> bool {
-        self.config.voters == [self.config.me]
+        let conf = &self.record.conf;
+        !conf.is_joint() && conf.voters.len() == 1 && conf.voters.contains(&self.config.me)
     }
 
     /// The only voter wins in the same call, which raft survives only when all is on the disk; a
@@ -319,6 +347,10 @@ impl Core {
         payload: Bytes,
         out: &mut Vec<Output>,
     ) -> Result<(), CoreError> {
+        if self.record.group.tombstones.contains_key(&from) {
+            self.dropped += 1;
+            return Ok(());
+        }
         self.contacts.insert(from, self.ticks);
         let Some(kind) = PeerMessage::from_payload(payload).ok().and_then(|message| message.kind)
         else {
@@ -383,15 +415,20 @@ impl Core {
             }
             return;
         }
-        let to = to.or_else(|| {
-            let others = self.config.voters.iter().filter(|id| **id != self.config.me);
-            let matched = |id: ReplicaId| raft.prs().get(id.0).map_or(0, |peer| peer.matched);
-            let alive = |id: ReplicaId| raft.prs().get(id.0).is_some_and(|peer| peer.recent_active);
-            others.copied().filter(|id| alive(*id)).max_by_key(|id| (matched(*id), id.0))
-        });
-        if let Some(to) = to.filter(|to| *to != self.config.me && self.config.voters.contains(to)) {
+        let to = to.or_else(|| self.successor(|_| true));
+        let voters = &self.record.conf.voters;
+        if let Some(to) = to.filter(|to| *to != self.config.me && voters.contains(to)) {
             self.node.transfer_leader(to.0);
         }
+    }
+
+    /// Who could lead instead: of those who `may`, the one that is furthest along.
+    fn successor(&self, may: impl Fn(ReplicaId) -> bool) -> Option<ReplicaId> {
+        let raft = &self.node.raft;
+        let others = self.record.conf.voters.iter().copied().filter(|id| *id != self.config.me);
+        let matched = |id: ReplicaId| raft.prs().get(id.0).map_or(0, |peer| peer.matched);
+        let alive = |id: ReplicaId| raft.prs().get(id.0).is_some_and(|peer| peer.recent_active);
+        others.filter(|id| alive(*id) && may(*id)).max_by_key(|id| (matched(*id), id.0))
     }
 }
 

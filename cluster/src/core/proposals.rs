@@ -36,6 +36,16 @@ struct Open {
     accepted: u64,
     /// When it was last sent.
     sent_at: u64,
+    /// It is for the group record.
+    wish: bool,
+}
+
+/// Proposals of another replica.
+struct Forwarded {
+    from: ReplicaId,
+    forward: Forward,
+    /// Which of its envelopes are for the group record.
+    wishes: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -44,7 +54,7 @@ pub(super) struct Proposals {
     /// To be sent at the next flush.
     queue: Vec<u64>,
     /// Of other replicas, to be appended at the next flush.
-    forwarded: Vec<(ReplicaId, Forward)>,
+    forwarded: Vec<Forwarded>,
     /// Term and leader that the open ones were sent to.
     epoch: (u64, u64),
     /// Raft takes none right now; tried again at the next tick.
@@ -66,7 +76,8 @@ pub(super) struct Place<'a> {
 impl Proposals {
     pub(super) fn add(&mut self, batch: Vec<Proposal>) {
         for Proposal { sequence, data } in batch {
-            let open = Open { data, appended: false, unanswered: 0, accepted: 0, sent_at: 0 };
+            let wish = Envelope::read(data.clone()).is_ok_and(|envelope| envelope.is_wish());
+            let open = Open { data, appended: false, unanswered: 0, accepted: 0, sent_at: 0, wish };
             self.open.insert(sequence, open);
             self.queue.push(sequence);
         }
@@ -92,13 +103,22 @@ impl Proposals {
 
     /// Takes proposals of another replica; whatever is not one is dropped.
     pub(super) fn forwarded(&mut self, from: ReplicaId, forward: Forward) {
-        let sound = forward.sequences.len() == forward.envelopes.len()
-            && forward.envelopes.iter().all(|data| {
-                Envelope::read(data.clone()).is_ok_and(|envelope| envelope.origin == from.0)
-            });
-        if sound {
-            self.forwarded.push((from, forward));
+        let wishes = |data: &Bytes| {
+            let envelope = Envelope::read(data.clone()).ok()?;
+            (envelope.origin == from.0).then(|| envelope.is_wish())
+        };
+        let Some(wishes) = forward.envelopes.iter().map(wishes).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        if forward.sequences.len() == wishes.len() {
+            self.forwarded.push(Forwarded { from, forward, wishes });
         }
+    }
+
+    /// A stamp for an entry of the leader's own, later than all before it.
+    pub(super) fn next_stamp(&mut self, now: Timestamp) -> Timestamp {
+        self.newest_stamp = now.0.max(self.newest_stamp + 1);
+        Timestamp(self.newest_stamp)
     }
 
     pub(super) fn answered(&mut self, answer: &ForwardAnswer) {
@@ -144,7 +164,7 @@ impl Proposals {
         }
         let held = self.stalled || (leads && place.clogged);
         if !leads || held {
-            for (from, forward) in std::mem::take(&mut self.forwarded) {
+            for Forwarded { from, forward, .. } in std::mem::take(&mut self.forwarded) {
                 out.push(answer(from, forward, epoch.0, false));
             }
         }
@@ -164,18 +184,18 @@ impl Proposals {
             return;
         }
         let own = self.queue.iter().filter_map(|sequence| self.open.get(sequence));
-        let others = self.forwarded.iter().flat_map(|(_, forward)| &forward.envelopes);
+        let others = self.forwarded.iter().flat_map(|Forwarded { forward, wishes, .. }| {
+            forward.envelopes.iter().zip(wishes.iter().copied())
+        });
         let mut stamp = place.now.0;
         if !mutant!(StampFromClock) {
             stamp = stamp.max(self.newest_stamp + 1);
         }
         let mut entries = Vec::new();
-        for data in own.map(|open| &open.data).chain(others) {
-            entries.push(Entry {
-                data: data.clone(),
-                context: sessions::stamp(Timestamp(stamp)),
-                ..Entry::default()
-            });
+        for (data, wish) in own.map(|open| (&open.data, open.wish)).chain(others) {
+            let time = Timestamp(stamp);
+            let context = if wish { sessions::stamp_of_wish(time) } else { sessions::stamp(time) };
+            entries.push(Entry { data: data.clone(), context, ..Entry::default() });
             stamp += 1;
         }
         let term = place.node.raft.term;
@@ -187,7 +207,7 @@ impl Proposals {
             message.set_entries(entries.into());
             accepted = place.node.step(message).is_ok();
         }
-        for (from, forward) in std::mem::take(&mut self.forwarded) {
+        for Forwarded { from, forward, .. } in std::mem::take(&mut self.forwarded) {
             out.push(answer(from, forward, term, accepted));
         }
         if !accepted {

@@ -10,7 +10,7 @@ use raft::{
 };
 
 use super::{
-    Core,
+    Core, CoreError, conf,
     io::{Leadership, Output, Role},
     message::{Kind, PeerMessage},
     tail,
@@ -74,7 +74,7 @@ impl Writes {
 
 impl Core {
     /// Handles what raft has ready.
-    pub(super) fn ready(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn ready(&mut self, out: &mut Vec<Output>) -> Result<(), CoreError> {
         let mut ready = self.node.ready();
         let number = ready.number();
         self.lead(&ready, out);
@@ -102,9 +102,14 @@ impl Core {
         }
         if let Some(meta) = installed {
             self.snapshots.install(meta.index);
+            self.note_install(&meta, out);
             out.push(Output::Install { meta });
         }
         if !committed.is_empty() {
+            self.note(&committed, out)?;
+            if self.record.removed {
+                return Ok(());
+            }
             self.snapshots.handed(&committed);
             let entries: Vec<LogEntry> = committed.into_iter().map(tail::from_raft).collect();
             out.push(Output::Apply { entries });
@@ -112,6 +117,7 @@ impl Core {
         for answer in answers {
             self.reads.answered(&answer.request_ctx, answer.index, out);
         }
+        Ok(())
     }
 
     /// Puts what must be remembered into the tail and on its way to the disk.
@@ -128,7 +134,8 @@ impl Core {
         let snapshot = ready.snapshot().get_metadata().index;
         let installed = self.snapshots.take_received(snapshot);
         if let Some(meta) = &installed {
-            self.node.mut_store().restart_after(meta.clone());
+            let conf = conf::from_raft(ready.snapshot().get_metadata().get_conf_state());
+            self.node.mut_store().restart_after(meta.clone(), conf);
             self.proposals.saw_stamp(meta.time);
             batch.reset = (!mutant!(KeepLogAtInstall))
                 .then_some(LogMark { index: meta.index, term: meta.term });
@@ -153,10 +160,7 @@ impl Core {
                 vote: raft.vote,
                 commit: raft.raft_log.committed,
             });
-            if !self.conf_written {
-                batch.conf = Some(self.conf.clone());
-                self.conf_written = true;
-            }
+            batch.conf = self.unwritten.take();
             self.writes.pending.push_back(Write { number, votes, data });
             out.push(Output::Persist { number, batch });
         }

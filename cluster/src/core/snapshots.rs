@@ -11,8 +11,8 @@ use raft::{
     eraftpb::{Entry, Message, MessageType},
 };
 
-use super::{Core, CoreError, io::Output, message::SnapshotHead, tail, transfers};
-use crate::{snapshot::SnapshotMeta, types::ReplicaId};
+use super::{Core, CoreError, conf, io::Output, message::SnapshotHead, tail, transfers};
+use crate::{members::StoredConf, snapshot::SnapshotMeta, types::ReplicaId};
 
 /// Beyond this much log, peers that lag are not waited for.
 const LAG_BYTES: u64 = 256 << 20;
@@ -112,7 +112,11 @@ impl Core {
     /// Asks for a snapshot if the policy or somebody wants one and none is being built.
     pub(super) fn snapshots_due(&mut self, out: &mut Vec<Output>) {
         let policy = self.config.snapshot;
+        let stale = self.node.store().take_stale();
         let state = &mut self.snapshots;
+        if stale && state.wish.is_none() {
+            state.wish = Some(0);
+        }
         let grown = state.applied.saturating_sub(state.saved) >= policy.every_entries
             || state.grown >= policy.every_bytes;
         let early = self.ticks < state.not_before;
@@ -123,7 +127,7 @@ impl Core {
         state.building = true;
         state.grown = 0;
         let ticket = state.wish.take().unwrap_or(0);
-        out.push(Output::BuildSnapshot { conf: self.conf.clone(), ticket });
+        out.push(Output::BuildSnapshot { conf: self.record.encode(), ticket });
     }
 
     /// A snapshot of this replica's own is on the disk: the log may forget what it holds, except for
@@ -139,11 +143,12 @@ impl Core {
         if mutant!(CompactUnsaved) {
             covered = self.node.raft.raft_log.applied();
         }
-        self.node.mut_store().set_newest(meta);
+        // What it says was encoded here, or by a leader and looked at when it came.
+        let Ok(stored) = StoredConf::decode(&meta.conf) else { return };
+        self.node.mut_store().set_newest(meta, stored.conf);
         let raft = &self.node.raft;
         if raft.state == StateRole::Leader && self.node.store().bytes() < LAG_BYTES {
-            let peers = self.config.voters.iter().filter_map(|id| raft.prs().get(id.0));
-            for peer in peers.filter(|peer| peer.recent_active) {
+            for (_, peer) in raft.prs().iter().filter(|(_, peer)| peer.recent_active) {
                 covered = covered.min(peer.matched);
             }
         }
@@ -177,7 +182,8 @@ impl Core {
             message.get_msg_type() == MessageType::MsgSnapshot
                 && (metadata.index, metadata.term) == (meta.index, meta.term)
                 && meta.group == self.config.group
-                && meta.conf == self.conf
+                && StoredConf::decode(&meta.conf)
+                    .is_ok_and(|stored| stored.conf == conf::from_raft(metadata.get_conf_state()))
         });
         let Some((message, meta)) = fitting else {
             self.dropped += 1;

@@ -24,17 +24,19 @@ pub struct CoreStatus {
     pub ticks: u64,
     /// Ticks since the leader was last heard; 0 on the leader, `None` without one.
     pub leader_seen: Option<u64>,
-    /// All voters.
+    /// Everybody in the group.
     pub members: Vec<MemberStatus>,
     /// Messages of peers that were not fit to be looked at.
     pub dropped: u64,
 }
 
-/// A voter as this replica sees it.
+/// A member as this replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Which one.
     pub id: ReplicaId,
+    /// Whether it votes.
+    pub voter: bool,
     /// Index up to which its log agrees; known on the leader only.
     pub matched: Option<u64>,
     /// Ticks since it was last heard; `None` if never, 0 for this replica itself.
@@ -52,12 +54,15 @@ impl Core {
             }
             self.contacts.get(&id).map(|heard| self.ticks - heard)
         };
+        let conf = &self.record.conf;
         let members = self
-            .config
-            .voters
-            .iter()
+            .record
+            .group
+            .members
+            .keys()
             .map(|&id| MemberStatus {
                 id,
+                voter: conf.votes(id),
                 matched: leads.then(|| raft.prs().get(id.0).map_or(0, |peer| peer.matched)),
                 last_contact: last_contact(id),
             })

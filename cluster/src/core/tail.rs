@@ -1,16 +1,20 @@
 //! The part of the log that is still in memory: what raft reads. It holds every entry that is not
 //! compacted, on disk already or on its way there.
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque};
 
 use raft::{
     GetEntriesContext, RaftState, Storage, StorageError,
     eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot},
 };
 
+use super::conf;
 use crate::{
     log::{LoadedLog, LogEntry, LogMark},
+    members::Conf,
+    sessions,
     snapshot::SnapshotMeta,
+    types::ReplicaId,
 };
 
 /// In-memory log behind raft's `Storage`.
@@ -19,19 +23,31 @@ pub(super) struct Tail {
     entries: VecDeque<Entry>,
     bytes: u64,
     hard_state: HardState,
+    /// As raft starts with it.
     conf: ConfState,
-    newest: Option<SnapshotMeta>,
+    newest: Option<Newest>,
+    /// A peer needs a snapshot that knows it, and the newest does not.
+    stale: Cell<bool>,
+}
+
+/// The newest snapshot and the configuration in it.
+struct Newest {
+    meta: SnapshotMeta,
+    conf: Conf,
 }
 
 impl Tail {
-    pub(super) fn new(log: LoadedLog, conf: ConfState, newest: Option<SnapshotMeta>) -> Self {
+    pub(super) fn new(log: LoadedLog, conf: &Conf, newest: Option<SnapshotMeta>) -> Self {
         let mut hard_state = HardState::default();
         hard_state.term = log.hard_state.term;
         hard_state.vote = log.hard_state.vote;
         hard_state.commit = log.hard_state.commit;
         let entries: VecDeque<Entry> = log.entries.into_iter().map(to_raft).collect();
         let bytes = entries.iter().map(weight).sum();
-        Self { mark: log.mark, entries, bytes, hard_state, conf, newest }
+        let newest = newest.map(|meta| Newest { meta, conf: conf.clone() });
+        let conf = conf::to_raft(conf);
+        let stale = Cell::new(false);
+        Self { mark: log.mark, entries, bytes, hard_state, conf, newest, stale }
     }
 
     pub(super) fn first(&self) -> u64 {
@@ -48,7 +64,17 @@ impl Tail {
     }
 
     pub(super) fn newest(&self) -> Option<&SnapshotMeta> {
-        self.newest.as_ref()
+        self.newest.as_ref().map(|newest| &newest.meta)
+    }
+
+    /// Whether a peer needs a newer snapshot than there is; asked once.
+    pub(super) fn take_stale(&self) -> bool {
+        self.stale.replace(false)
+    }
+
+    /// The stamp of an entry that is still held.
+    pub(super) fn stamp_at(&self, index: u64) -> Option<crate::types::Timestamp> {
+        sessions::stamp_of(&self.get(index)?.context)
     }
 
     /// Puts `entries` in the place of everything from the first of them on.
@@ -67,15 +93,15 @@ impl Tail {
     }
 
     /// A snapshot stands in for the whole log.
-    pub(super) fn restart_after(&mut self, meta: SnapshotMeta) {
+    pub(super) fn restart_after(&mut self, meta: SnapshotMeta, conf: Conf) {
         self.mark = LogMark { index: meta.index, term: meta.term };
         self.entries.clear();
         self.bytes = 0;
-        self.newest = Some(meta);
+        self.newest = Some(Newest { meta, conf });
     }
 
-    pub(super) fn set_newest(&mut self, meta: SnapshotMeta) {
-        self.newest = Some(meta);
+    pub(super) fn set_newest(&mut self, meta: SnapshotMeta, conf: Conf) {
+        self.newest = Some(Newest { meta, conf });
     }
 
     /// The place up to which the log can go if, of the entries that a snapshot up to `covered`
@@ -120,6 +146,7 @@ pub(super) fn from_raft(entry: Entry) -> LogEntry {
         index: entry.index,
         term: entry.term,
         kind: match entry.entry_type {
+            EntryType::EntryNormal if sessions::is_wish(&entry.context) => sessions::WISH,
             EntryType::EntryNormal => 0,
             EntryType::EntryConfChange => 1,
             EntryType::EntryConfChangeV2 => 2,
@@ -132,7 +159,7 @@ pub(super) fn from_raft(entry: Entry) -> LogEntry {
 fn to_raft(entry: LogEntry) -> Entry {
     let mut raft = Entry::default();
     raft.set_entry_type(match entry.kind {
-        0 => EntryType::EntryNormal,
+        0 | sessions::WISH => EntryType::EntryNormal,
         1 => EntryType::EntryConfChange,
         _ => EntryType::EntryConfChangeV2,
     });
@@ -195,17 +222,19 @@ impl Storage for Tail {
 
     /// Names the newest snapshot; its content travels beside raft. The log is compacted only behind
     /// a snapshot, so there is one whenever a peer needs it.
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let meta = self
-            .newest
-            .as_ref()
-            .filter(|meta| meta.index >= request_index)
-            .ok_or(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
+    /// It must know the peer: raft refuses to start from a configuration without itself.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let fits = |newest: &&Newest| newest.meta.index >= request_index;
+        let knows = |newest: &&Newest| newest.conf.contains(ReplicaId(to));
+        let Some(Newest { meta, conf }) = self.newest.as_ref().filter(fits).filter(knows) else {
+            self.stale.set(true);
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
         let mut snapshot = Snapshot::default();
         let metadata = snapshot.mut_metadata();
         metadata.index = meta.index;
         metadata.term = meta.term;
-        metadata.set_conf_state(self.conf.clone());
+        metadata.set_conf_state(conf::to_raft(conf));
         Ok(snapshot)
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     machine::StateMachine,
     sessions::{Answer, Replicated},
     snapshot::{SnapshotMeta, SnapshotStore},
+    types::ReplicaId,
 };
 
 /// Jobs done before their results are published.
@@ -29,6 +30,7 @@ const BATCH: usize = 64;
 pub(crate) enum ApplyJob {
     Apply(Vec<LogEntry>),
     Install(SnapshotMeta),
+    Retire { at: u64, replicas: Vec<ReplicaId> },
     Picture { conf: Bytes, ticket: u64 },
 }
 
@@ -55,6 +57,7 @@ impl<M: StateMachine> Applier<M> {
                         self.install(meta.index, &mut answers)?;
                         tracing::info!(index = meta.index, "a snapshot of the leader is installed");
                     }
+                    ApplyJob::Retire { at, replicas } => self.state.retire(at, replicas),
                     ApplyJob::Picture { conf, ticket } => {
                         let picture = self.state.picture();
                         // Fails only while the replica stops.

@@ -10,10 +10,15 @@ use tokio::sync::oneshot;
 
 use crate::group::StartError;
 
+/// The exit code of a replica that its group removed: a supervisor that starts it again will see the
+/// same, until somebody empties its data folder and lets it join anew.
+pub const REMOVED: u8 = 79;
+
 /// Why a replica stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// For the process: 0 asked for, 70 the disk or this program failed, 71 damaged data.
+    /// For the process: 0 asked for, 70 the disk or this program failed, 71 damaged data, and
+    /// [`REMOVED`].
     pub exit_code: u8,
     /// For people.
     pub reason: String,

@@ -6,7 +6,8 @@ use metrics::{Gauge, gauge};
 
 use crate::{
     core::{CoreStatus, MemberStatus, Role},
-    types::{Member, ReplicaId},
+    members::GroupRecord,
+    types::ReplicaId,
 };
 
 /// A peer heard of within so many ticks counts as alive.
@@ -23,21 +24,42 @@ pub(crate) struct Gauges {
     tolerance: Gauge,
     alive: Gauge,
     silent: Gauge,
+    observers_alive: Gauge,
+    observers_silent: Gauge,
+    me: ReplicaId,
     peers: BTreeMap<ReplicaId, (Gauge, Gauge)>,
 }
 
 impl Gauges {
-    pub(crate) fn new(me: ReplicaId, members: &[Member]) -> Self {
-        let peers = members
-            .iter()
-            .filter(|member| member.id != me)
-            .map(|member| {
+    pub(crate) fn new(me: ReplicaId, record: &GroupRecord) -> Self {
+        let mut gauges = Self::of(me);
+        gauges.set_members(record);
+        gauges
+    }
+
+    /// A member that is gone is shown as nothing, not as its last value.
+    pub(crate) fn set_members(&mut self, record: &GroupRecord) {
+        for (_, (lag, contact)) in
+            self.peers.extract_if(.., |id, _| !record.members.contains_key(id))
+        {
+            lag.set(f64::NAN);
+            contact.set(f64::NAN);
+        }
+        for member in record.members.values().map(|record| &record.member) {
+            if member.id == self.me {
+                continue;
+            }
+            self.peers.entry(member.id).or_insert_with(|| {
                 let name = member.name.clone();
                 let lag = gauge!("muster_raft_peer_lag_entries", "peer" => name.clone());
                 let contact = gauge!("muster_raft_peer_last_contact_seconds", "peer" => name);
-                (member.id, (lag, contact))
-            })
-            .collect();
+                (lag, contact)
+            });
+        }
+    }
+
+    fn of(me: ReplicaId) -> Self {
+        let members = |role, state| gauge!("muster_raft_members", "role" => role, "state" => state);
         Self {
             is_leader: gauge!("muster_raft_is_leader"),
             has_leader: gauge!("muster_raft_has_leader"),
@@ -47,9 +69,12 @@ impl Gauges {
             last: gauge!("muster_raft_last_log_index"),
             log_bytes: gauge!("muster_raft_log_size_bytes"),
             tolerance: gauge!("muster_raft_failure_tolerance"),
-            alive: gauge!("muster_raft_members", "role" => "voter", "state" => "alive"),
-            silent: gauge!("muster_raft_members", "role" => "voter", "state" => "silent"),
-            peers,
+            alive: members("voter", "alive"),
+            silent: members("voter", "silent"),
+            observers_alive: members("observer", "alive"),
+            observers_silent: members("observer", "silent"),
+            me,
+            peers: BTreeMap::new(),
         }
     }
 
@@ -65,10 +90,15 @@ impl Gauges {
         self.log_bytes.set(core.log_bytes as f64);
         let heard =
             |member: &&MemberStatus| member.last_contact.is_some_and(|ticks| ticks <= ALIVE_TICKS);
-        let alive = core.members.iter().filter(heard).count();
-        let quorum = core.members.len() / 2 + 1;
+        let (voters, observers): (Vec<&MemberStatus>, Vec<&MemberStatus>) =
+            core.members.iter().partition(|member| member.voter);
+        let alive = voters.iter().copied().filter(heard).count();
+        let quorum = voters.len() / 2 + 1;
         self.alive.set(alive as f64);
-        self.silent.set((core.members.len() - alive) as f64);
+        self.silent.set((voters.len() - alive) as f64);
+        let alive_too = observers.iter().copied().filter(heard).count();
+        self.observers_alive.set(alive_too as f64);
+        self.observers_silent.set((observers.len() - alive_too) as f64);
         // Only the leader hears from everybody.
         self.tolerance.set(if leads { alive.saturating_sub(quorum) as f64 } else { f64::NAN });
         for member in &core.members {

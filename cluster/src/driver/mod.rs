@@ -22,7 +22,7 @@ mod start;
 mod tests;
 mod writer;
 
-pub use end::Ended;
+pub use end::{Ended, REMOVED};
 
 pub(crate) use desk::NoTicket;
 pub(crate) use shared::Shared;

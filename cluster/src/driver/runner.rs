@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     applier::ApplyJob,
+    end::{Ended, REMOVED},
     keeper::KeepJob,
     metrics::Gauges,
     shared::{Shared, StatusRecord},
@@ -19,8 +20,9 @@ use super::{
 };
 use crate::{
     core::{Core, Input, Leadership, Output, Role},
-    group::{Clock, MayBeDone, NotDone, ProposeError, StartError},
+    group::{Applied, Clock, MayBeDone, NotDone, ProposeError, StartError},
     machine::StateMachine,
+    members::Outcome,
     net::{Lane, Peers, SendError},
     types::ReplicaId,
 };
@@ -144,7 +146,33 @@ impl<M: StateMachine> Runner<M> {
                 self.lead(leadership);
                 Some(())
             }
+            Output::Answered { sequence, outcome } => {
+                self.answer(sequence, &outcome);
+                Some(())
+            }
+            Output::Record { record, .. } => {
+                self.peers.set_roster(self.shared.roster(&record));
+                self.gauges.set_members(&record);
+                self.shared.record.send_replace(record);
+                Some(())
+            }
+            Output::Retire { at, replicas } => {
+                self.applier.send(ApplyJob::Retire { at, replicas }).ok()
+            }
+            Output::Removed => {
+                let reason = StartError::Removed.to_string();
+                self.shared.end(Ended { exit_code: REMOVED, reason });
+                None
+            }
         }
+    }
+
+    fn answer(&self, sequence: u64, outcome: &Outcome) {
+        let core = self.core.status();
+        let reply = outcome.encode();
+        let time = self.shared.published.load().time;
+        let applied = Applied { index: core.commit, term: core.leadership.term, time, reply };
+        self.shared.proposals.answer([(sequence, Ok(applied))]);
     }
 
     /// Leadership belongs to a replica whose disk works.

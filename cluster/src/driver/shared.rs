@@ -22,8 +22,9 @@ use crate::{
     core::{CoreStatus, Input, Leadership},
     group::{Published, SaveError, SavedSnapshot, StartError},
     machine::StateMachine,
-    net::{Lane, PeerEvents},
-    types::{Member, ReplicaId},
+    members::GroupRecord,
+    net::{Lane, PeerEvents, Roster},
+    types::{GroupId, Member, ReplicaId},
 };
 
 /// A core's status and when it was so.
@@ -38,7 +39,10 @@ pub(crate) struct StatusRecord {
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) me: ReplicaId,
     pub(crate) incarnation: u64,
-    pub(crate) members: Vec<Member>,
+    pub(crate) group: GroupId,
+    pub(crate) record: watch::Sender<Arc<GroupRecord>>,
+    /// Where the settings expect members.
+    pub(crate) settings: Vec<Member>,
     pub(crate) inbox: Inbox,
     pub(crate) proposals: Proposals,
     pub(crate) reads: Tickets<Published<M::View>>,
@@ -87,6 +91,21 @@ impl<M: StateMachine> Shared<M> {
             .map_err(StartError::Thread)
     }
 
+    /// Everybody that this replica talks to. Until its log has reached its own admission, those whom
+    /// it was told of when it was let in.
+    pub(crate) fn roster(&self, record: &GroupRecord) -> Roster {
+        let mut members = record.addresses();
+        if record.members.get(&self.me).is_none_or(|me| me.since == 0) {
+            let more = self.settings.iter().filter(|member| {
+                !record.members.contains_key(&member.id)
+                    && !record.tombstones.contains_key(&member.id)
+            });
+            members.extend(more.cloned());
+        }
+        let removed = record.tombstones.keys().copied().collect();
+        Roster { revision: record.revision, members, removed }
+    }
+
     pub(crate) fn published(&self) -> Published<M::View> {
         Published::clone(&self.published.load())
     }
@@ -118,5 +137,10 @@ impl<M: StateMachine> PeerEvents for Events<M> {
              for inspection, and let the replica join the new group with an empty one"
         );
         self.0.end(Ended { exit_code: 78, reason });
+    }
+
+    fn told_removed(&self, peer: ReplicaId) {
+        tracing::warn!(peer = %peer, "a peer says that this replica was removed from the group");
+        self.0.inbox.push(Input::ToldRemoved);
     }
 }

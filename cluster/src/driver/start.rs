@@ -50,7 +50,18 @@ struct Opened<M> {
 pub(crate) async fn start<M: StateMachine>(
     options: GroupOptions,
 ) -> Result<(Inner<M>, GroupEnd), StartError> {
-    let GroupOptions { data, members, listener, tls, timers, snapshot, seed, clock } = options;
+    let GroupOptions {
+        data,
+        founders,
+        members,
+        listener,
+        tls,
+        timers,
+        snapshot,
+        changes,
+        seed,
+        clock,
+    } = options;
     let identity = data.identity().cloned().ok_or(StartError::NoIdentity)?;
     let (group, me, incarnation) = (identity.group, identity.replica, data.incarnation());
     if members.iter().all(|member| member.id != me) {
@@ -60,11 +71,13 @@ pub(crate) async fn start<M: StateMachine>(
         group,
         me,
         incarnation,
-        voters: members.iter().map(|member| member.id).collect(),
+        founders,
+        members: members.clone(),
         seed,
         election_ticks: timers.election_ticks,
         heartbeat_ticks: timers.heartbeat_ticks,
         snapshot,
+        changes: changes.in_ticks(timers.tick),
     };
     let opened = tokio::task::spawn_blocking(move || open::<M>(data, config))
         .await
@@ -89,8 +102,11 @@ pub(crate) async fn start<M: StateMachine>(
         disk_low: AtomicBool::new(false),
         disk_free: AtomicU64::new(u64::MAX),
         ending,
-        members,
+        group,
+        record: watch::Sender::new(Arc::clone(opened.core.record())),
+        settings: members,
     });
+    let roster = shared.roster(opened.core.record());
     let peers = Peers::start(
         PeerOptions {
             group,
@@ -99,11 +115,13 @@ pub(crate) async fn start<M: StateMachine>(
             incarnation,
             listener,
             tls,
-            members: shared.members.clone(),
+            members: roster.members.clone(),
+            settings: shared.settings.clone(),
             election_timeout: timers.tick * timers.election_ticks,
         },
         Arc::new(Events(Arc::clone(&shared))),
     );
+    peers.set_roster(roster);
     let inner = Inner { shared, peers, timers, threads: Mutex::default() };
     spawn_all(&inner, opened, group, clock)?;
     Ok((inner, GroupEnd(ended)))
@@ -132,6 +150,7 @@ fn spawn_all<M: StateMachine>(
     clock: crate::group::Clock,
 ) -> Result<(), StartError> {
     let Opened { log, store, newest, state, core, data } = opened;
+    let opened_record = Arc::clone(core.record());
     let Inner { shared, peers, timers, .. } = inner;
     // The core never waits for its threads: it bounds what lies before them by refusing to take more.
     let (to_writer, for_writer) = channel();
@@ -155,7 +174,7 @@ fn spawn_all<M: StateMachine>(
         writer: to_writer,
         applier: to_applier,
         keeper: to_keeper,
-        gauges: Gauges::new(shared.me, &shared.members),
+        gauges: Gauges::new(shared.me, opened_record.as_ref()),
         clogged: BTreeSet::new(),
         leader_heard: None,
         leaderless: 0,

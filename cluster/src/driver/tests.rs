@@ -19,8 +19,8 @@ use tokio::{
 use crate::{
     folder::{DataFolder, Identity, Lineage},
     group::{
-        Group, GroupEnd, GroupOptions, NotDone, ProposeError, Role, SnapshotPolicy, StartError,
-        Timers,
+        ChangeTimers, Group, GroupEnd, GroupOptions, NotDone, ProposeError, Role, SnapshotPolicy,
+        StartError, Timers,
     },
     machine::{Committed, LoadError, StateMachine},
     types::{GroupId, Member, ReplicaId, Timestamp},
@@ -114,6 +114,7 @@ impl Party {
         let data = open(&path, id).ok_or(StartError::NoIdentity)?;
         let options = GroupOptions {
             data,
+            founders: self.members.clone(),
             members: self.members.clone(),
             listener,
             tls: None,
@@ -123,6 +124,7 @@ impl Party {
                 heartbeat_ticks: 2,
             },
             snapshot: self.snapshot,
+            changes: ChangeTimers::default(),
             seed: 7,
             clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::REMOVED;
 use crate::{
     core::CoreError, log::LogError, machine::LoadError, sessions::EntryError,
     snapshot::SnapshotError, types::ReplicaId,
@@ -13,6 +14,11 @@ pub enum StartError {
     /// The folder is nobody's yet.
     #[error("the data folder has no identity; bootstrap or join a group first")]
     NoIdentity,
+    /// The group removed this replica.
+    #[error(
+        "this replica was removed from its group; its data is kept, and its id never comes back. To use this machine again, join with an empty data folder"
+    )]
+    Removed,
     /// The settings do not name this replica.
     #[error("replica {0} is not among the members of its group")]
     NotAMember(ReplicaId),
@@ -46,9 +52,11 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The process's exit code: 70 the disk or the program, 71 damaged data, 78 wrong settings.
+    /// The process's exit code: 70 the disk or the program, 71 damaged data, 78 wrong settings, and
+    /// [`REMOVED`].
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Removed | Self::Core(CoreError::Removed(_)) => REMOVED,
             Self::NoIdentity | Self::NotAMember(_) | Self::Core(CoreError::OtherVoters { .. }) => {
                 78
             }
@@ -56,9 +64,12 @@ impl StartError {
             | Self::Snapshot(SnapshotError::Damaged { .. } | SnapshotError::Missing { .. })
             | Self::Load(_)
             | Self::Entry(_)
-            | Self::Core(CoreError::Damaged(_) | CoreError::LostLog { .. } | CoreError::Conf(_)) => {
-                71
-            }
+            | Self::Core(
+                CoreError::Damaged(_)
+                | CoreError::LostLog { .. }
+                | CoreError::Conf(_)
+                | CoreError::Newer { .. },
+            ) => 71,
             Self::Log(_)
             | Self::Snapshot(_)
             | Self::Core(_)
@@ -138,6 +149,9 @@ pub enum TransferError {
     /// Not in the group.
     #[error("replica {0} is not in the group")]
     Unknown(ReplicaId),
+    /// It has no vote.
+    #[error("an observer cannot lead; promote it first")]
+    Observer,
     /// There is no other replica.
     #[error("there is no other replica to lead")]
     NobodyElse,

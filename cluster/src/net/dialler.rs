@@ -9,11 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::Lane;
 use super::frame::Kind;
-use super::hello::{Hello, PROTOCOL, Reason, Welcome};
+use super::hello::{PROTOCOL, Reason, Welcome};
 use super::link::{self, Channel, LinkError};
 use super::queue::Queue;
-use super::{Lane, Local};
+use super::roster::Book;
 use crate::types::Member;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,8 +25,10 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 const KEPT_BUFFER: usize = 1 << 20;
 
 pub(super) struct Dialler {
-    pub(super) local: Arc<Local>,
+    pub(super) book: Arc<Book>,
     pub(super) peer: Member,
+    /// Where it may be, tried in turn.
+    pub(super) addresses: Vec<String>,
     pub(super) lane: Lane,
     pub(super) queue: Arc<Queue>,
     /// Told when the peer itself called: then it is worth dialling at once.
@@ -38,10 +41,12 @@ impl Dialler {
     pub(super) async fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut last_complaint = String::new();
-        loop {
+        let local = Arc::clone(&self.book.local);
+        let addresses = self.addresses.clone();
+        for address in addresses.iter().cycle() {
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
-                opened = tokio::time::timeout(self.local.dial_timeout, self.open()) => {
+                opened = tokio::time::timeout(local.dial_timeout, self.open(address)) => {
                     opened.unwrap_or(Err(LinkError::TimedOut))
                 }
             };
@@ -73,18 +78,10 @@ impl Dialler {
         }
     }
 
-    async fn open(&self) -> Result<Channel, LinkError> {
-        let mut channel =
-            link::dial(&self.peer.address, &self.peer.name, self.local.tls.as_ref()).await?;
-        let hello = Hello {
-            protocol_min: *PROTOCOL.start(),
-            protocol_max: *PROTOCOL.end(),
-            group: self.local.group.0.to_be_bytes().to_vec(),
-            replica: self.local.me.0,
-            incarnation: self.local.incarnation,
-            expects: self.peer.id.0,
-            lane: self.lane.number(),
-        };
+    async fn open(&self, address: &str) -> Result<Channel, LinkError> {
+        let tls = self.book.local.tls.as_ref();
+        let mut channel = link::dial(address, &self.peer.name, tls).await?;
+        let hello = self.book.hello(self.peer.id, self.lane);
         let welcome: Welcome = link::ask(&mut channel, Kind::Hello, &hello, Kind::Welcome).await?;
         if welcome.replica != self.peer.id.0 {
             return Err(LinkError::Refused(Reason::WrongReplica));
@@ -140,14 +137,14 @@ impl Dialler {
         self.queue.open();
         tracing::info!(peer = self.peer.name, lane = self.lane.word(), "connected to a peer");
         if self.lane == Lane::Control {
-            self.local.events.up(self.peer.id);
+            self.book.local.events.up(self.peer.id);
         }
     }
 
     fn down(&self) {
         self.queue.close();
         if self.lane == Lane::Control {
-            self.local.events.down(self.peer.id);
+            self.book.local.events.down(self.peer.id);
         }
     }
 
@@ -158,7 +155,10 @@ impl Dialler {
                 .increment(1);
         }
         if matches!(error, LinkError::Refused(Reason::OldEpoch)) {
-            self.local.events.superseded(&self.peer);
+            self.book.local.events.superseded(&self.peer);
+        }
+        if matches!(error, LinkError::Refused(Reason::Removed)) {
+            self.book.local.events.told_removed(self.peer.id);
         }
         if matches!(error, LinkError::Refused(Reason::NotBegun)) {
             tracing::debug!(peer = self.peer.name, "a peer's group has not begun yet");

@@ -28,6 +28,15 @@ pub(crate) struct Hello {
     /// 1 control, 2 bulk.
     #[prost(uint32, tag = "7")]
     pub(crate) lane: u32,
+    /// The dialler's name, for a replica that has not heard of it yet.
+    #[prost(string, tag = "8")]
+    pub(crate) name: String,
+    /// Where the dialler is reached, likewise.
+    #[prost(string, tag = "9")]
+    pub(crate) address: String,
+    /// Up to which entry the dialler knows the group's record.
+    #[prost(uint64, tag = "10")]
+    pub(crate) revision: u64,
 }
 
 /// The listener's answer to a [`Hello`] that it takes.
@@ -61,6 +70,7 @@ pub(crate) enum Reason {
     OldIncarnation = 6,
     BadHello = 7,
     NotBegun = 8,
+    Removed = 9,
     OldEpoch = 20,
 }
 
@@ -77,6 +87,7 @@ impl Reason {
             Reason::OldIncarnation => "old_incarnation",
             Reason::BadHello => "bad_hello",
             Reason::NotBegun => "not_begun",
+            Reason::Removed => "removed",
             Reason::OldEpoch => "old_epoch",
         }
     }
@@ -95,6 +106,7 @@ impl Reason {
             }
             Reason::BadHello => "the dialler's first frame was not understood",
             Reason::NotBegun => "its group has not begun yet",
+            Reason::Removed => "the dialler was removed from the group",
             Reason::OldEpoch => {
                 "the dialler's group was given up, and another took its place: its data is of the past"
             }

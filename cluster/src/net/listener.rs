@@ -7,15 +7,15 @@ use std::time::Duration;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame::Kind;
 use super::hello::{Answer, Hello, PROTOCOL, Reason, Refusal, Welcome};
 use super::link::{self, Channel, LinkError};
-use super::{Lane, Local, MAX_PAYLOAD, tls};
-use crate::types::{GroupId, Member, ReplicaId};
+use super::roster::Book;
+use super::{Lane, MAX_PAYLOAD, tls};
+use crate::types::{GroupId, ReplicaId};
 
 /// Connections that have not said yet who they are. The oldest gives way to a new one, so that
 /// silent strangers cannot keep a replica out.
@@ -25,14 +25,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Listener {
-    pub(super) local: Arc<Local>,
-    pub(super) members: BTreeMap<ReplicaId, Member>,
-    /// Wakes the diallers to a peer that has called.
-    pub(super) wakes: BTreeMap<ReplicaId, Vec<Arc<Notify>>>,
+    pub(super) book: Arc<Book>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) strangers: Strangers,
-    pub(super) callers: Callers,
+    pub(super) callers: Arc<Callers>,
 }
 
 /// A peer that was let in.
@@ -107,13 +104,13 @@ impl Listener {
 
     /// Who calls; none for a question that is answered already.
     async fn greet(&self, stream: TcpStream) -> Result<Option<(Caller, Channel)>, LinkError> {
-        let (mut channel, shown) = link::accept(stream, self.local.tls.as_ref()).await?;
+        let (mut channel, shown) = link::accept(stream, self.book.local.tls.as_ref()).await?;
         let first = link::receive(&mut channel).await?;
         let examined = match first.kind {
             Kind::Question => {
                 let answer = Answer {
-                    name: self.local.name.clone(),
-                    group: self.local.group.0.to_be_bytes().to_vec(),
+                    name: self.book.local.name.clone(),
+                    group: self.book.local.group.0.to_be_bytes().to_vec(),
                     ..Answer::default()
                 };
                 link::say(&mut channel, Kind::Answer, &answer).await?;
@@ -128,13 +125,10 @@ impl Listener {
             Ok(caller) => {
                 let welcome = Welcome {
                     protocol: *PROTOCOL.end(),
-                    replica: self.local.me.0,
-                    incarnation: self.local.incarnation,
+                    replica: self.book.local.me.0,
+                    incarnation: self.book.local.incarnation,
                 };
                 link::say(&mut channel, Kind::Welcome, &welcome).await?;
-                for wake in self.wakes.get(&caller.id).into_iter().flatten() {
-                    wake.notify_one();
-                }
                 Ok(Some((caller, channel)))
             }
             Err(reason) => {
@@ -148,23 +142,23 @@ impl Listener {
         if hello.protocol_min > *PROTOCOL.end() || hello.protocol_max < *PROTOCOL.start() {
             return Err(Reason::Version);
         }
-        if hello.group != self.local.group.0.to_be_bytes() {
+        if hello.group != self.book.local.group.0.to_be_bytes() {
             let past = |group: &GroupId| hello.group == group.0.to_be_bytes();
-            let is_past = self.local.before.iter().any(past);
+            let is_past = self.book.local.before.iter().any(past);
             return Err(if is_past { Reason::OldEpoch } else { Reason::OtherGroup });
         }
-        if hello.expects != self.local.me.0 {
+        if hello.expects != self.book.local.me.0 {
             return Err(Reason::WrongReplica);
         }
         let id = ReplicaId(hello.replica);
-        let member = self.members.get(&id).filter(|_| id != self.local.me);
-        let member = member.ok_or(Reason::NotAMember)?;
-        if self.local.tls.is_some() && !shown.is_some_and(|der| tls::names(der, &member.name)) {
+        let name = self.book.name_of(hello)?;
+        if self.book.local.tls.is_some() && !shown.is_some_and(|der| tls::names(der, &name)) {
             return Err(Reason::Certificate);
         }
         let lane = Lane::from_number(hello.lane).ok_or(Reason::BadHello)?;
         let replaced =
             self.callers.enter(id, lane, hello.incarnation).ok_or(Reason::OldIncarnation)?;
+        self.book.met(hello);
         Ok(Caller { id, lane, replaced })
     }
 
@@ -173,7 +167,7 @@ impl Listener {
         loop {
             match link::receive(&mut channel).await {
                 Ok(frame) if frame.kind == Kind::Message => {
-                    self.local.events.received(caller.id, caller.lane, frame.payload);
+                    self.book.local.events.received(caller.id, caller.lane, frame.payload);
                 }
                 Ok(_) => return LinkError::OutOfPlace,
                 Err(error) => return error,
@@ -222,6 +216,13 @@ struct Seen {
 }
 
 impl Callers {
+    /// Ends the connections of one who is no peer any more.
+    pub(super) fn leave(&self, id: ReplicaId) {
+        for (_, token) in lock(&self.seen).remove(&id).into_iter().flat_map(|seen| seen.current) {
+            token.cancel();
+        }
+    }
+
     /// Lets a connection take the place of the one before it; none for an older start of the peer.
     fn enter(&self, id: ReplicaId, lane: Lane, incarnation: u64) -> Option<CancellationToken> {
         let mut seen = lock(&self.seen);

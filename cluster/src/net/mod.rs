@@ -4,19 +4,17 @@
 //! so neither side has to settle who owns a connection. A pair of replicas has two in each
 //! direction, one per [`Lane`], so that a snapshot never delays a vote.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::dialler::Dialler;
 use self::listener::{Callers, Listener, Strangers};
-use self::queue::{PushError, Queue};
+use self::queue::PushError;
+use self::roster::Book;
 use crate::types::{GroupId, Member, ReplicaId};
 
 mod dialler;
@@ -25,10 +23,12 @@ pub(crate) mod hello;
 pub(crate) mod link;
 mod listener;
 mod queue;
+mod roster;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+pub use roster::Roster;
 pub use tls::{PeerTls, PeerTlsError};
 
 /// The largest payload that one frame may carry, in bytes.
@@ -73,6 +73,8 @@ pub trait PeerEvents: Send + Sync + 'static {
     fn up(&self, peer: ReplicaId);
     /// Messages to `peer` are refused from now on; those still queued may be lost.
     fn down(&self, peer: ReplicaId);
+    /// `peer` says that this replica was removed from the group.
+    fn told_removed(&self, peer: ReplicaId);
     /// `peer` says that another group took the place of this one for ever.
     fn superseded(&self, peer: &Member) {
         let _nothing_to_do = peer;
@@ -93,8 +95,10 @@ pub struct PeerOptions {
     pub listener: TcpListener,
     /// `None` speaks plain TCP and believes any peer that knows the group: for one machine only.
     pub tls: Option<PeerTls>,
-    /// Everyone in the group.
+    /// Everyone in the group, as far as is known at the start.
     pub members: Vec<Member>,
+    /// Where the settings expect members; tried where the record's address does not answer.
+    pub settings: Vec<Member>,
     /// The shortest election timeout. Dialling gives up well before it, so that an answer to a vote
     /// is never a whole term late.
     pub election_timeout: Duration,
@@ -124,7 +128,8 @@ pub struct Peers {
 }
 
 struct Shared {
-    queues: BTreeMap<(ReplicaId, Lane), Arc<Queue>>,
+    book: Arc<Book>,
+    callers: Arc<Callers>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _cut: DropGuard,
@@ -145,41 +150,43 @@ struct Local {
 impl Peers {
     /// Starts to accept and to dial, on the current tokio runtime; returns at once.
     pub fn start(options: PeerOptions, events: Arc<dyn PeerEvents>) -> Peers {
-        let members: BTreeMap<_, _> = options.members.into_iter().map(|m| (m.id, m)).collect();
+        let me = options.members.iter().find(|member| member.id == options.me).cloned();
+        let me = me.unwrap_or_else(|| Member {
+            id: options.me,
+            name: String::new(),
+            address: String::new(),
+        });
         let local = Arc::new(Local {
             group: options.group,
             before: options.before,
             me: options.me,
-            name: members.get(&options.me).map(|me| me.name.clone()).unwrap_or_default(),
+            name: me.name.clone(),
             incarnation: options.incarnation,
             tls: options.tls,
             dial_timeout: options.election_timeout / 2,
             events,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let mut queues = BTreeMap::new();
-        let mut wakes: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for peer in members.values().filter(|member| member.id != local.me) {
-            for lane in [Lane::Control, Lane::Bulk] {
-                let (queue, wake) = (Arc::new(Queue::default()), Arc::new(Notify::new()));
-                queues.insert((peer.id, lane), Arc::clone(&queue));
-                wakes.entry(peer.id).or_default().push(Arc::clone(&wake));
-                let (local, peer, stop) = (Arc::clone(&local), peer.clone(), stop.clone());
-                tasks.spawn(Dialler { local, peer, lane, queue, wake, stop }.run());
-            }
-        }
+        let book = Book::new(local, me, &options.settings, tasks.clone(), stop.clone());
+        book.set(Roster { members: options.members, ..Roster::default() });
+        let callers = Arc::new(Callers::default());
         let listener = Listener {
-            local,
-            members,
-            wakes,
+            book: Arc::clone(&book),
             tasks: tasks.clone(),
             stop: stop.clone(),
             strangers: Strangers::default(),
-            callers: Callers::default(),
+            callers: Arc::clone(&callers),
         };
         tasks.spawn(Arc::new(listener).run(options.listener));
         let cut = stop.clone().drop_guard();
-        Peers { shared: Arc::new(Shared { queues, tasks, stop, _cut: cut }) }
+        Peers { shared: Arc::new(Shared { book, callers, tasks, stop, _cut: cut }) }
+    }
+
+    /// Connects to whoever is new on the roster or moved, and cuts off whoever is not on it.
+    pub fn set_roster(&self, roster: Roster) {
+        for gone in self.shared.book.set(roster) {
+            self.shared.callers.leave(gone);
+        }
     }
 
     /// Queues a message; never blocks. Messages of one lane arrive in order or not at all.
@@ -187,7 +194,7 @@ impl Peers {
         if payload.len() > MAX_PAYLOAD {
             return Err(SendError::TooLong(payload.len()));
         }
-        let queue = self.shared.queues.get(&(to, lane)).ok_or(SendError::UnknownPeer(to))?;
+        let queue = self.shared.book.queue(to, lane).ok_or(SendError::UnknownPeer(to))?;
         queue.push(payload).map_err(|error| match error {
             PushError::Closed => SendError::NotConnected(to),
             PushError::Full => {

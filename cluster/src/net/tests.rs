@@ -26,6 +26,7 @@ enum Event {
     Up(ReplicaId),
     Down(ReplicaId),
     Superseded(ReplicaId),
+    ToldRemoved(ReplicaId),
 }
 
 impl Recorder {
@@ -59,6 +60,9 @@ impl PeerEvents for Recorder {
     }
     fn superseded(&self, peer: &Member) {
         self.push(Event::Superseded(peer.id));
+    }
+    fn told_removed(&self, peer: ReplicaId) {
+        self.push(Event::ToldRemoved(peer));
     }
 }
 
@@ -144,6 +148,7 @@ impl Start {
             listener,
             tls: self.tls,
             members: members.to_vec(),
+            settings: Vec::new(),
             election_timeout: Duration::from_secs(10),
         };
         Replica { peers: Peers::start(options, seen.clone()), seen }
@@ -255,7 +260,78 @@ fn hello_of_a() -> Hello {
         incarnation: 1,
         expects: 2,
         lane: 1,
+        ..Hello::default()
     }
+}
+
+fn roster(revision: u64, members: &[Member], removed: &[u64]) -> Roster {
+    Roster {
+        revision,
+        members: members.to_vec(),
+        removed: removed.iter().copied().map(ReplicaId).collect(),
+    }
+}
+
+#[tokio::test]
+async fn peers_come_and_go_with_the_roster() {
+    let (a, b, mut members) = two(Start::new(1, None), Start::new(2, None)).await;
+    let third = listener().await;
+    members.push(member(3, "c", &third));
+    let c = Start::new(3, None).on(third, &members);
+    // Neither of the others knows it yet, and it says nothing that would make them believe it.
+    until("b refuses c", || c.seen.count(|event| *event == Event::Up(ReplicaId(2))) == 0).await;
+    a.peers.set_roster(roster(5, &members, &[]));
+    b.peers.set_roster(roster(5, &members, &[]));
+    send(&a, 3, Lane::Control, Bytes::from_static(b"welcome")).await;
+    until("c heard", || c.seen.payloads(Lane::Control).len() == 1).await;
+    send(&c, 1, Lane::Control, Bytes::from_static(b"thanks")).await;
+    until("a heard", || a.seen.payloads(Lane::Control).len() == 1).await;
+
+    // It goes, learns why, and is not heard any more.
+    members.pop();
+    a.peers.set_roster(roster(6, &members, &[3]));
+    let told = Event::ToldRemoved(ReplicaId(1));
+    until("c told", || c.seen.count(|event| *event == told) > 0).await;
+    let refused = a.peers.send(ReplicaId(3), Lane::Control, Bytes::new());
+    assert_eq!(refused, Err(SendError::UnknownPeer(ReplicaId(3))));
+}
+
+#[tokio::test]
+async fn a_replica_that_lags_believes_members_that_it_has_not_heard_of() {
+    let (one, new) = (listener().await, listener().await);
+    let members = vec![member(1, "a", &one), member(9, "new", &new)];
+    let a = Start::new(1, None).on(one, &members[..1]);
+    let strange = Hello { replica: 9, expects: 1, ..hello_of_a() };
+    assert_eq!(refusal(&members[0], &strange, None).await, Reason::NotAMember);
+    let newer = Start::new(9, None).on(new, &members);
+    newer.peers.set_roster(roster(7, &members, &[]));
+    // It knows more of the record, so it is let in, and answers reach it.
+    send(&newer, 1, Lane::Control, Bytes::from_static(b"I lead")).await;
+    until("a heard", || a.seen.payloads(Lane::Control).len() == 1).await;
+    send(&a, 9, Lane::Control, Bytes::from_static(b"I follow")).await;
+    until("new heard", || newer.seen.payloads(Lane::Control).len() == 1).await;
+    // Once the record reaches as far and does not know it, it is gone.
+    a.peers.set_roster(roster(7, &members[..1], &[]));
+    assert_eq!(
+        a.peers.send(ReplicaId(9), Lane::Control, Bytes::new()),
+        Err(SendError::UnknownPeer(ReplicaId(9)))
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_moved_is_found_again() {
+    let (one, two) = (listener().await, listener().await);
+    let mut members = vec![member(1, "a", &one), member(2, "b", &two)];
+    let elsewhere = member(2, "b", &listener().await);
+    let mut wrong = members.clone();
+    wrong[1] = elsewhere;
+    let a = Start::new(1, None).on(one, &wrong);
+    let b = Start::new(2, None).on(two, &members);
+    until("b reaches a", || b.seen.count(|event| *event == Event::Up(ReplicaId(1))) == 1).await;
+    members.sort_by_key(|member| member.id);
+    a.peers.set_roster(roster(3, &members, &[]));
+    send(&a, 2, Lane::Control, Bytes::from_static(b"found")).await;
+    until("b heard", || b.seen.payloads(Lane::Control).len() == 1).await;
 }
 
 #[tokio::test]

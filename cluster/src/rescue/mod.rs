@@ -12,15 +12,14 @@ mod tests;
 use std::{fs, io, path::Path, path::PathBuf};
 
 use bytes::Bytes;
-use protobuf::Message as _;
-use raft::eraftpb::ConfState;
 
 use crate::{
     bootstrap::replica_id,
-    core::{CoreError, reconcile},
+    core::{CoreError, conf_at_the_end, reconcile},
     folder::{DataFolder, FolderError, Identity, Lineage, NEXT},
     log::{FileLog, LogError, LogMark, LogStore},
     machine::{LoadError, StateMachine},
+    members::{Conf, StoredConf},
     sessions::{EntryError, Picture, Replicated},
     snapshot::{self, FileSnapshots, SnapshotError, SnapshotMeta, SnapshotStore},
     types::{GroupId, ReplicaId, Timestamp},
@@ -47,9 +46,6 @@ pub enum RescueError {
     /// An entry of the log.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// The configuration of the group.
-    #[error("the configuration of the group cannot be read: {0}")]
-    Conf(#[from] protobuf::ProtobufError),
     /// The disk refused.
     #[error("{} cannot {doing}: {source}", path.display())]
     Io {
@@ -71,8 +67,7 @@ impl RescueError {
             | Self::Snapshot(SnapshotError::Damaged { .. } | SnapshotError::Missing { .. })
             | Self::Load(_)
             | Self::Core(_)
-            | Self::Entry(_)
-            | Self::Conf(_) => true,
+            | Self::Entry(_) => true,
             Self::Folder(_) | Self::Log(_) | Self::Snapshot(_) | Self::Io { .. } => false,
         }
     }
@@ -169,23 +164,19 @@ pub fn survey<M: StateMachine>(path: &Path) -> Result<Survivor<M>, RescueError> 
         None => Replicated::empty(),
     };
     // Who was in the group does not matter to the next one.
-    for entry in log.entries.iter().filter(|entry| entry.kind == 0) {
+    for entry in &log.entries {
         if entry.index > state.index() {
             state.apply(entry)?;
         }
     }
-    let conf = log.conf.clone().or_else(|| newest.map(|meta| meta.conf));
-    let voters = match conf {
-        None => Vec::new(),
-        Some(conf) => ConfState::parse_from_bytes(&conf)?.voters,
-    };
+    let voters = conf_at_the_end(&log, newest.as_ref())?.map(|conf| conf.voters);
     let survey = Survey {
         path: path.to_owned(),
         identity,
         term: log.hard_state.term,
         last: log.entries.last().map_or(log.mark, crate::log::LogEntry::mark),
         commit: log.hard_state.commit,
-        voters: voters.into_iter().map(ReplicaId).collect(),
+        voters: voters.into_iter().flatten().collect(),
     };
     Ok(Survivor { folder, survey, machine: state.into_machine() })
 }
@@ -227,12 +218,12 @@ pub fn found<M: StateMachine>(
         created: beginning.now,
         lineage: beginning.lineage.clone(),
     };
-    let conf = ConfState { voters: vec![identity.replica.0], ..ConfState::default() };
+    let conf = StoredConf { conf: Conf::of_voters([identity.replica]), record: None };
     let meta = SnapshotMeta {
         group: beginning.group,
         index: beginning.index,
         term: beginning.term,
-        conf: conf.write_to_bytes()?.into(),
+        conf: conf.encode(),
         time: beginning.time,
         digest: 0,
     };

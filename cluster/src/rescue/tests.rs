@@ -73,11 +73,11 @@ fn stopped(path: &Path, name: &str, entries: u64) {
     let mut log = FileLog::open(&folder.log_path()).unwrap();
     log.load().unwrap();
     let voters = ["a", "b", "c"].map(|name| replica_id(OLD, name).0);
-    let conf = ConfState { voters: voters.to_vec(), ..ConfState::default() };
+    let conf = Conf::of_voters(voters.iter().copied().map(ReplicaId));
     log.write(&[LogBatch {
         entries: (1..=entries).map(entry).collect(),
         hard_state: Some(HardState { term: 4, vote: 0, commit: entries - 1 }),
-        conf: Some(conf.write_to_bytes().unwrap().into()),
+        conf: Some(StoredConf { conf, record: None }.encode()),
         sync: true,
         ..LogBatch::default()
     }])

@@ -50,6 +50,7 @@ impl PeerEvents for Deaf {
     fn received(&self, _: ReplicaId, _: Lane, _: bytes::Bytes) {}
     fn up(&self, _: ReplicaId) {}
     fn down(&self, _: ReplicaId) {}
+    fn told_removed(&self, _: ReplicaId) {}
 }
 
 fn serve(started: &Started, listener: TcpListener) -> Peers {
@@ -61,6 +62,7 @@ fn serve(started: &Started, listener: TcpListener) -> Peers {
         listener,
         tls: None,
         members: started.members.clone(),
+        settings: Vec::new(),
         election_timeout: Duration::from_secs(1),
     };
     Peers::start(options, Arc::new(Deaf))

@@ -1,14 +1,15 @@
 //! The core in a network of one thread, alone at the edge of what raft-rs bears, and under nonsense.
 
+mod members;
 mod net;
 mod nonsense;
 mod rules;
 mod scenarios;
 
-use super::{Core, CoreConfig, Input, Output, SnapshotPolicy};
+use super::{ChangePolicy, Core, CoreConfig, Input, Output, SnapshotPolicy};
 use crate::{
     log::LoadedLog,
-    types::{GroupId, ReplicaId, Timestamp},
+    types::{GroupId, Member, ReplicaId, Timestamp},
 };
 
 const NEVER: SnapshotPolicy = SnapshotPolicy {
@@ -18,16 +19,22 @@ const NEVER: SnapshotPolicy = SnapshotPolicy {
     keep_bytes: 1 << 20,
 };
 
+fn member(id: u64) -> Member {
+    Member { id: ReplicaId(id), name: format!("r{id}"), address: format!("r{id}:1") }
+}
+
 fn lone_core(voters: &[u64]) -> Core {
     let config = CoreConfig {
         group: GroupId(5),
         me: ReplicaId(1),
         incarnation: 1,
-        voters: voters.iter().copied().map(ReplicaId).collect(),
+        founders: voters.iter().copied().map(member).collect(),
+        members: voters.iter().copied().map(member).collect(),
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 2,
         snapshot: NEVER,
+        changes: ChangePolicy::default(),
     };
     Core::new(config, LoadedLog::default(), None).unwrap()
 }

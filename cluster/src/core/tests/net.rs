@@ -6,17 +6,19 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
+use super::member;
 use crate::{
     core::{
-        Core, CoreConfig, Input, Output, Proposal, Role, SnapshotPolicy,
+        ChangePolicy, Core, CoreConfig, Input, Output, Proposal, Role, SnapshotPolicy,
         message::{Kind, PeerMessage},
         reconcile, splitmix,
     },
     log::{LoadedLog, LogBatch, LogEntry, LogMark},
     machine::{Committed, LoadError, StateMachine},
+    members::{Command, GroupRecord, Outcome, Refusal, Wish},
     sessions::{Envelope, Replicated},
     snapshot::SnapshotMeta,
-    types::{GroupId, ReplicaId, RequestId, Timestamp},
+    types::{GroupId, Member, ReplicaId, RequestId, Timestamp},
 };
 
 /// Keeps every command; answers with how many there are.
@@ -89,10 +91,26 @@ pub(super) struct Replica {
     pub(super) answers: BTreeMap<u64, Bytes>,
     pub(super) reads: BTreeMap<u64, u64>,
     pub(super) unsent: BTreeSet<u64>,
+    pub(super) outcomes: BTreeMap<u64, Outcome>,
 }
 
+/// Everything that takes time, in a few ticks.
+const QUICK: ChangePolicy = ChangePolicy {
+    lag_entries: 20,
+    lag_us: 1_000_000,
+    gate_ticks: 10,
+    settle_ticks: 40,
+    return_ticks: 10,
+    tick_us: 50_000,
+    cleanup_pause_us: 1_000_000,
+};
+
 pub(super) struct Net {
+    /// Those who began the group.
     pub(super) voters: Vec<ReplicaId>,
+    pub(super) changes: ChangePolicy,
+    /// Who said that it was removed.
+    pub(super) removed: BTreeSet<ReplicaId>,
     pub(super) policy: SnapshotPolicy,
     pub(super) now: u64,
     pub(super) disks: BTreeMap<ReplicaId, Disk>,
@@ -110,6 +128,8 @@ impl Net {
         let voters: Vec<ReplicaId> = (1..=count).map(ReplicaId).collect();
         let mut net = Self {
             voters: voters.clone(),
+            changes: QUICK,
+            removed: BTreeSet::new(),
             policy,
             now: 1_000_000,
             disks: voters.iter().map(|id| (*id, Disk::default())).collect(),
@@ -130,11 +150,13 @@ impl Net {
             group: GroupId(5),
             me,
             incarnation: self.disks[&me].incarnation,
-            voters: self.voters.clone(),
+            founders: self.voters.iter().map(|id| member(id.0)).collect(),
+            members: self.disks.keys().map(|id| member(id.0)).collect(),
             seed: 42,
             election_ticks: 10,
             heartbeat_ticks: 2,
             snapshot: self.policy,
+            changes: self.changes,
         }
     }
 
@@ -163,6 +185,7 @@ impl Net {
             answers: BTreeMap::new(),
             reads: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
         };
         self.replicas.insert(id, replica);
     }
@@ -218,7 +241,7 @@ impl Net {
 
     /// Finishes the writes under way.
     pub(super) fn flush(&mut self, id: ReplicaId) -> bool {
-        let replica = self.replicas.get_mut(&id).unwrap();
+        let Some(replica) = self.replicas.get_mut(&id) else { return false };
         let mut last = None;
         for (number, batch) in replica.writes.drain(..) {
             self.disks.get_mut(&id).unwrap().write(batch);
@@ -235,6 +258,9 @@ impl Net {
         let core = &mut self.replicas.get_mut(&id).unwrap().core;
         core.step(Timestamp(self.now), inputs, &mut out).unwrap();
         for output in out {
+            if !self.replicas.contains_key(&id) {
+                return;
+            }
             for byte in format!("{id}{output:?}").bytes() {
                 self.trace = splitmix(self.trace ^ u64::from(byte));
             }
@@ -302,7 +328,15 @@ impl Net {
                 replica.inbox.push_back(input);
             }
             Output::Compact { through } => disk.compact(through),
-            Output::Leadership(_) => {}
+            Output::Leadership(_) | Output::Record { .. } => {}
+            Output::Answered { sequence, outcome } => {
+                replica.outcomes.insert(sequence, outcome);
+            }
+            Output::Retire { at, replicas } => replica.state.retire(at, replicas),
+            Output::Removed => {
+                self.removed.insert(id);
+                self.crash(id);
+            }
         }
     }
 
@@ -311,7 +345,16 @@ impl Net {
         if self.cut.contains(&from) || self.cut.contains(&to) {
             return;
         }
-        if let Some(replica) = self.replicas.get_mut(&to) {
+        // As the handshake does.
+        let told = self
+            .replicas
+            .get(&to)
+            .is_some_and(|replica| replica.core.record().tombstones.contains_key(&from));
+        if told {
+            if let Some(replica) = self.replicas.get_mut(&from) {
+                replica.inbox.push_back(Input::ToldRemoved);
+            }
+        } else if let Some(replica) = self.replicas.get_mut(&to) {
             replica.inbox.push_back(Input::Received { from, payload });
         }
     }
@@ -399,4 +442,61 @@ pub(super) fn apply(replica: &mut Replica, id: ReplicaId, incarnation: u64, entr
     }
     replica.inbox.push_back(Input::Done { sequences: done });
     replica.inbox.push_back(Input::Applied { index: replica.state.index() });
+}
+
+impl Net {
+    /// Wishes something of the group record at `id`; tells the proposal's sequence.
+    pub(super) fn ask(&mut self, id: ReplicaId, command: Command) -> u64 {
+        let incarnation = self.disks[&id].incarnation;
+        let replica = self.replicas.get_mut(&id).unwrap();
+        replica.sequence += 1;
+        let sequence = replica.sequence;
+        let record = replica.core.record();
+        let founders = if record.revision == 0 { record.founders.clone() } else { Vec::new() };
+        let request = RequestId { replica: id, incarnation, sequence };
+        let wish = Wish { founders, command }.encode();
+        let data = Envelope::of_wish(request, 1, wish).write();
+        replica.inbox.push_back(Input::Propose(vec![Proposal { sequence, data }]));
+        sequence
+    }
+
+    /// Wishes something and waits for the answer.
+    pub(super) fn wish(&mut self, id: ReplicaId, command: Command) -> Outcome {
+        let sequence = self.ask(id, command);
+        self.until("an outcome", |net| net.replicas[&id].outcomes.contains_key(&sequence));
+        self.replicas[&id].outcomes[&sequence].clone()
+    }
+
+    /// Wishes for a change and waits for its end.
+    pub(super) fn change(&mut self, id: ReplicaId, command: Command) -> Result<(), Refusal> {
+        let change = match self.wish(id, command) {
+            Outcome::Begun { change } => change,
+            Outcome::Refused(refusal) => return Err(refusal),
+            other => panic!("{other:?}"),
+        };
+        let ending =
+            |net: &Self| net.live().iter().find_map(|id| net.record(*id).ending(change).cloned());
+        self.until("the end of a change", |net| ending(net).is_some());
+        ending(self).and_then(|finished| finished.refused).map_or(Ok(()), Err)
+    }
+
+    /// Lets a fresh replica in, through any replica, and starts it.
+    pub(super) fn join(&mut self, through: ReplicaId, id: u64) {
+        let Member { id, name, address } = member(id);
+        let (zone, standby) = (String::new(), false);
+        let outcome =
+            self.wish(through, Command::Add { id: Some(id), name, address, zone, standby });
+        assert_eq!(outcome, Outcome::Admitted { replica: id });
+        self.disks.insert(id, Disk::default());
+        self.start(id);
+    }
+
+    pub(super) fn record(&self, id: ReplicaId) -> &GroupRecord {
+        self.replicas[&id].core.record()
+    }
+
+    /// The voters as `id` sees them.
+    pub(super) fn conf(&self, id: ReplicaId) -> Vec<u64> {
+        self.replicas[&id].core.conf().voters.iter().map(|id| id.0).collect()
+    }
 }

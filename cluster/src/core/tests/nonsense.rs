@@ -114,7 +114,7 @@ impl Dice {
                     group: GroupId(5),
                     index: metadata.index,
                     term: metadata.term,
-                    conf: core.conf.clone(),
+                    conf: core.record.encode(),
                     time: Timestamp(0),
                     digest: 0,
                 };

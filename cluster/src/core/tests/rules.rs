@@ -4,26 +4,23 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft::{
     StateRole,
-    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry, Message, MessageType},
+    eraftpb::{Entry, Message, MessageType},
 };
 
 use super::{lone_core, step};
 use crate::{
     core::{
-        Core, CoreError, Input, Output, Proposal,
+        Core, CoreError, Input, Output, Proposal, conf,
         message::{Kind, PeerMessage},
     },
+    members::Step,
     sessions::Envelope,
     types::{ReplicaId, RequestId, Timestamp},
 };
 
-fn change(core: &mut Core, kind: ConfChangeType, id: u64) {
-    let mut single = ConfChangeSingle::default();
-    single.set_change_type(kind);
-    single.node_id = id;
-    let mut change = ConfChangeV2::default();
-    change.set_changes(vec![single].into());
-    core.node.apply_conf_change(&change).unwrap();
+fn change(core: &mut Core, step: &Step) {
+    core.record.conf = step.after(&core.record.conf);
+    core.node.apply_conf_change(&conf::change_of(step)).unwrap();
 }
 
 /// With raft's documented order a single voter sends appends of a term that is not on its disk; after
@@ -31,7 +28,7 @@ fn change(core: &mut Core, kind: ConfChangeType, id: u64) {
 #[test]
 fn a_single_voter_says_nothing_before_its_term_is_on_the_disk() {
     let mut core = lone_core(&[1]);
-    change(&mut core, ConfChangeType::AddLearnerNode, 2);
+    change(&mut core, &Step::AddLearner(ReplicaId(2)));
     let mut out = step(&mut core, Input::Tick);
     let data = Envelope::new(
         RequestId { replica: ReplicaId(1), incarnation: 1, sequence: 1 },
@@ -67,8 +64,7 @@ fn the_last_voter_left_waits_for_its_disk() {
         Output::Persist { number, .. } => Some(*number),
         _ => None,
     });
-    change(&mut core, ConfChangeType::RemoveNode, 2);
-    core.config.voters = vec![ReplicaId(1)];
+    change(&mut core, &Step::Remove(ReplicaId(2)));
     for _ in 0..50 {
         step(&mut core, Input::Tick);
     }
