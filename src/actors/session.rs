@@ -32,6 +32,10 @@ use crate::state::secret::token_digest;
 
 /// Between two entries of one sweep, so that others come in between.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// Between two entries of a sweep that somebody waits for.
+const WAITED_SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// Tokens that one entry of a sweep forgets: about a millisecond in which nothing else is applied.
+const SWEEP_BATCH: DeleteExpiredTokens = DeleteExpiredTokens { max: 128 };
 /// How long one entry of a sweep may take.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -126,10 +130,12 @@ impl Session {
 
     /// Forgets all tokens that have expired.
     pub async fn delete_expired(&self, call: Call) -> Result<(), CallError> {
-        let kind = command::Kind::DeleteExpiredTokens(DeleteExpiredTokens { max: 0 });
+        let kind = command::Kind::DeleteExpiredTokens(SWEEP_BATCH);
         // Each entry is a request of its own: one name for all of them would repeat the first answer.
         let call = Call { request_id: String::new(), ..call };
-        while self.removed(call.clone(), kind.clone()).await?.more {}
+        while self.removed(call.clone(), kind.clone()).await?.more {
+            tokio::time::sleep(WAITED_SWEEP_PAUSE).await;
+        }
         Ok(())
     }
 
@@ -244,7 +250,7 @@ impl Sessions {
 async fn sweep(proposer: Proposer) {
     loop {
         let call = Call::internal(Internal::AuthServer, Instant::now() + SWEEP_PATIENCE);
-        let kind = command::Kind::DeleteExpiredTokens(DeleteExpiredTokens { max: 0 });
+        let kind = command::Kind::DeleteExpiredTokens(SWEEP_BATCH);
         match proposer.propose(call, kind).await.map(|answered| answered.reply) {
             Ok(reply::Kind::TokensRemoved(removed)) => {
                 metrics::counter!("muster_expired_tokens_forgotten_total")

@@ -605,6 +605,27 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_whom_they_spare_are_checked_with_the_rest() {
+        let lines = check(&[
+            ("data", "/d"),
+            ("insecure", "true"),
+            ("rate-limit", "token=0/1m"),
+            ("rate-limit", "tokens=5/1m"),
+            ("trusted-proxy", "10.0.0.0/99"),
+            ("unlimited-address", "everybody"),
+            ("token-sweep", "soon"),
+        ]);
+        let lines = lines.unwrap_err().0;
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("names no limit")), "{lines:#?}");
+        let off = [("data", "/d"), ("insecure", "true"), ("no-rate-limits", "true")];
+        assert_eq!(check(&off).unwrap().rate_rules, RateRules::off());
+        let some = [("data", "/d"), ("insecure", "true"), ("rate-limit", "login=off")];
+        let rules = check(&some).unwrap().rate_rules;
+        assert!(rules != RateRules::off() && rules != RateRules::default());
+    }
+
+    #[test]
     fn an_unknown_key_in_the_file_is_refused_with_the_rest() {
         let file = file("grpc-lisen = \"1\"\ntick = 5\n");
         let flags = Flags { file: Some(file.path().display().to_string()), ..Flags::default() };

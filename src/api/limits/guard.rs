@@ -13,6 +13,8 @@ use tower::{Layer, Service};
 use super::{Limit, RateLimits, lock};
 use crate::actors::Reader;
 use crate::api::caller;
+use crate::state::access::Need;
+use crate::state::auth::rpcs;
 use crate::state::secret::{self, Digest};
 
 const HEARTBEAT: &str = "/license_v2.API/Heartbeat";
@@ -73,7 +75,10 @@ impl Guard {
             limits.take(Limit::Login, address)?;
         }
         let view = self.reader.local();
-        let token = caller::token(request.headers()).filter(|_| view.auth().is_on());
+        // What is open to all looks at no token: a stale one does no harm there, and a right one
+        // must not become known by a request that nobody refuses.
+        let judged = view.auth().is_on() && judges_tokens(path);
+        let token = caller::token(request.headers()).filter(|token| judged && !token.is_empty());
         let Some(token) = token else {
             if path != HEARTBEAT {
                 limits.take(Limit::Open, address)?;
@@ -86,19 +91,16 @@ impl Guard {
         if !was_known {
             limits.look(Limit::Token, address)?;
         }
-        let stranger = match view.auth().tokens().get(&digest) {
-            Some(token) => {
-                if !was_known {
-                    lock(&limits.0.known).remember(known);
-                }
-                limits.take(Limit::Principal, limits.key(&*token.subject))?;
-                None
+        let stranger = if let Some(token) = view.auth().tokens().get(&digest) {
+            if !was_known {
+                lock(&limits.0.known).remember(known);
             }
-            None => {
-                lock(&limits.0.known).forget(known);
-                limits.take(Limit::Open, address)?;
-                Some(digest)
-            }
+            limits.take(Limit::Principal, limits.key(&*token.subject))?;
+            None
+        } else {
+            lock(&limits.0.known).forget(known);
+            limits.take(Limit::Open, address)?;
+            Some(digest)
         };
         Ok(Some(Pending { address, stranger, signs_in }))
     }
@@ -114,6 +116,12 @@ impl Guard {
             self.limits.charge(Limit::SignIn, pending.address);
         }
     }
+}
+
+/// Whether a wrong token is refused there.
+fn judges_tokens(path: &str) -> bool {
+    let by_itself = ["/auth_v2.API/WhoAmI", "/auth_v2.API/Authorize"].contains(&path);
+    by_itself || !(path.starts_with("/grpc.") || rpcs::need(path) == Some(Need::Open))
 }
 
 /// Whether a sign-in was judged and found wrong. A failed call carries its code in the headers.
@@ -169,5 +177,22 @@ where
             answer
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_refuses_wrong_tokens_is_a_place_to_guess_them() {
+        for path in ["/auth_v2.API/WhoAmI", "/license_v2.API/ListClusters", "/muster.v1.Fleet/List"]
+        {
+            assert!(judges_tokens(path), "{path}");
+        }
+        for path in [HEARTBEAT, AUTHENTICATE, BEGIN_LOGIN, "/versionpb_v2.API/GetVersion"] {
+            assert!(!judges_tokens(path), "{path}");
+        }
+        assert!(!judges_tokens("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
     }
 }

@@ -45,7 +45,7 @@ pub(super) const ROWS: [Row; 8] = [
     row(Limit::HeartbeatSecret, "heartbeat-secret", 10, 300),
     row(Limit::HeartbeatId, "heartbeat-id", 100, 600),
     row(Limit::HeartbeatAddress, "heartbeat-address", 1000, 600),
-    row(Limit::Token, "token", 100, 600),
+    row(Limit::Token, "token", 300, 600),
     row(Limit::SignIn, "sign-in", 100, 600),
     // Ten thousand logins of ten minutes fit into the state.
     row(Limit::Login, "login", 600, 600),
@@ -76,16 +76,13 @@ impl RateRules {
     /// # Errors
     /// When there is no such limit; the message lists all.
     pub fn set(&mut self, name: &str, rate: Option<Rate>) -> Result<(), String> {
-        match ROWS.iter().zip(&mut self.0).find(|(row, _)| row.name == name) {
-            Some((_, held)) => {
-                *held = rate;
-                Ok(())
-            }
-            None => {
-                let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-                Err(format!("names no limit: there are {}", names.join(", ")))
-            }
-        }
+        let found = ROWS.iter().zip(&mut self.0).find(|(row, _)| row.name == name);
+        let Some((_, held)) = found else {
+            let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+            return Err(format!("names no limit: there are {}", names.join(", ")));
+        };
+        *held = rate;
+        Ok(())
     }
 
     pub(super) fn rate(&self, limit: Limit) -> Option<Rate> {

@@ -89,8 +89,8 @@ impl Member {
         channels: &[Channel],
         all: u64,
         load: &Load,
-    ) -> impl FnMut(u32) -> Member + use<> {
-        let mut channels = channels.to_vec().into_iter().cycle();
+    ) -> impl FnMut(u32) -> Member {
+        let mut channels = channels.iter().cloned().cycle();
         let (fleet, step) = (fleet.clone(), u64::from(load.clients));
         move |number| Member {
             // Never empty: at least one target is required.

@@ -77,12 +77,6 @@ impl Load {
         Ok(channels)
     }
 
-    /// What nothing came of yet.
-    pub(super) fn nothing(&self) -> Measured {
-        let window = Duration::ZERO;
-        Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() }
-    }
-
     /// As [`Load::drive`], but only for as long as `work` takes, if that is sooner.
     pub(super) async fn drive_while<C, T>(
         &self,
@@ -145,6 +139,12 @@ impl Load {
 }
 
 impl Measured {
+    /// What nothing came of yet.
+    pub(super) fn nothing() -> Measured {
+        let window = Duration::ZERO;
+        Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() }
+    }
+
     /// Takes another round in.
     pub(super) fn add(&mut self, other: Measured) {
         self.window += other.window;

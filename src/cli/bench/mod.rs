@@ -55,19 +55,20 @@ fn compare(load: &Load, tokens: u64, parts: &[session::Part]) -> Result<(), Fail
             of(part.latencies.quantile(990)) / of(first.latencies.quantile(990)),
         )
     };
-    let mut text = String::new();
+    let mut lines = Vec::new();
     if !load.json {
-        text += &format!(
-            "sessions: {} clients, {tokens} tokens\n{:<16}{:<10}{:<10}{:<10}{:<10}{:<8}{:<8}ERRORS\n",
-            load.clients, "WHAT", "RATE/S", "P50", "P99", "P99.9", "RATE", "P99"
-        );
+        lines.push(format!("sessions: {} clients, {tokens} tokens", load.clients));
+        lines.push(format!(
+            "{:<16}{:<10}{:<10}{:<10}{:<10}{:<8}{:<8}ERRORS",
+            "WHAT", "RATE/S", "P50", "P99", "P99.9", "RATE", "P99"
+        ));
     }
     for (name, part) in parts {
         let (rate, tail) = ratio(part);
         let latencies = &part.latencies;
         let [p50, p99, p999] = [500, 990, 999].map(|at| latencies.quantile(at));
         let errors: u64 = part.errors.values().sum();
-        text += &if load.json {
+        lines.push(if load.json {
             let line = json!({
                 "what": name, "clients": load.clients, "tokens": tokens,
                 "done": latencies.total(), "rate": part.rate(),
@@ -75,18 +76,19 @@ fn compare(load: &Load, tokens: u64, parts: &[session::Part]) -> Result<(), Fail
                 "rate_to_heartbeats": rate, "p99_to_heartbeats": tail,
                 "errors": errors, "errors_by_code": part.errors,
             });
-            format!("{line}\n")
+            line.to_string()
         } else {
             format!(
-                "{name:<16}{:<10.0}{:<10}{:<10}{:<10}{rate:<8.2}{tail:<8.2}{errors}\n",
+                "{name:<16}{:<10.0}{:<10}{:<10}{:<10}{rate:<8.2}{tail:<8.2}{errors}",
                 part.rate(),
                 shown(p50),
                 shown(p99),
                 shown(p999)
             )
-        };
+        });
     }
-    output::data(&text)?;
+    lines.push(String::new());
+    output::data(&lines.join("\n"))?;
     if parts.iter().any(|(_, part)| part.latencies.total() == 0) {
         return Err(Failure::new("no request was answered"));
     }
