@@ -76,9 +76,7 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// `peer` says that this replica was removed from the group.
     fn told_removed(&self, peer: ReplicaId);
     /// `peer` says that another group took the place of this one for ever.
-    fn superseded(&self, peer: &Member) {
-        let _nothing_to_do = peer;
-    }
+    fn superseded(&self, _peer: &Member) {}
 }
 
 /// What [`Peers::start`] needs.
