@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tokens=${1:-1000000} bindings=${2:-100000} clients=${3:-64} seconds=${4:-5} rounds=${5:-3}
-expiring=${6:-50000}
+expiring=${6:-40000}
 muster=${MUSTER:-target/release/muster}
 [[ -x $muster ]] || cargo build --release --bin muster
 
