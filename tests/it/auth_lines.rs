@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use muster::clock::{Clock as _, SystemClock};
 use muster_proto::auth_v2::{
     self as auth, ActivateRequest, AuthorizeRequest, DeactivateRequest,
     DeleteExpiredAuthTokensRequest, ExtractAuthTokensRequest, GetConfigurationRequest,
@@ -126,11 +127,11 @@ async fn root_stays_root_also_when_there_are_other_administrators() {
 async fn a_robot_token_of_600_seconds_ends_within_the_next_600() {
     let world = secured(1).await;
     let client = world.client(0);
-    let begun = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let begun = SystemClock.now().0 / 1_000_000;
     let token = robot(&client, "r", 600).await;
     let ends = who(&client, &token).await.unwrap().expiration.unwrap().seconds;
     let ends = u64::try_from(ends).unwrap();
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let now = SystemClock.now().0 / 1_000_000;
     assert!((begun + 599..=now + 600).contains(&ends), "{begun} {ends} {now}");
 }
 
@@ -505,10 +506,9 @@ async fn a_configuration_ends_with_auth_and_begins_anew_with_it() {
 // --- pachctl's words
 
 /// A command line whose session is root's.
-async fn administrator(client: &Client, address: &str) -> Cli {
+fn administrator(address: &str) -> Cli {
     let cli = Cli::connected(address);
-    cli.ok_with(&["auth", "use-auth-token"], &format!("{ROOT}\n"));
-    assert_eq!(who(client, ROOT).await.unwrap().username, "pach:root");
+    sign_in(&cli, ROOT);
     cli
 }
 
@@ -519,7 +519,7 @@ fn sign_in(cli: &Cli, token: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn pachctl_turns_auth_off_and_on_again() {
     let world = secured(1).await;
-    let cli = administrator(&world.client(0), &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     cli.ok_with(&["auth", "deactivate"], "y\n");
     assert!(cli.fails(&["auth", "whoami"]).contains(OFF));
     let activate = ["auth", "activate", "--enterprise", "--only-activate", "--supply-root-token"];
@@ -531,7 +531,7 @@ async fn pachctl_turns_auth_off_and_on_again() {
 async fn pachctl_binds_and_unbinds_and_an_administrator_hands_over_and_steps_down() {
     let world = secured(1).await;
     let client = world.client(0);
-    let cli = administrator(&client, &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     let (one, two) = (robot(&client, "one", 0).await, robot(&client, "two", 0).await);
     cli.ok(&["auth", "set", "cluster", "clusterAdmin", "robot:one"]);
     sign_in(&cli, &one);
@@ -548,7 +548,7 @@ async fn pachctl_binds_and_unbinds_and_an_administrator_hands_over_and_steps_dow
 async fn pachctl_shows_own_groups_and_those_of_others() {
     let world = secured(1).await;
     let client = world.client(0);
-    let cli = administrator(&client, &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     let request = SetGroupsForUserRequest {
         username: "robot:r".to_owned(),
         groups: names(&["group:a", "group:b"]),
@@ -565,7 +565,7 @@ async fn pachctl_shows_own_groups_and_those_of_others() {
 async fn pachctl_rotates_the_root_token_to_a_drawn_and_to_a_given_one() {
     let world = secured(1).await;
     let client = world.client(0);
-    let cli = administrator(&client, &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     let shown = cli.ok(&["auth", "rotate-root-token"]);
     let drawn = shown.split_whitespace().last().unwrap().to_owned();
     assert_eq!(who(&client, ROOT).await.unwrap_err().message(), BAD);
@@ -583,7 +583,7 @@ async fn pachctl_rotates_the_root_token_to_a_drawn_and_to_a_given_one() {
 async fn pachctl_tells_how_many_tokens_it_revoked_and_then_none() {
     let world = secured(1).await;
     let client = world.client(0);
-    let cli = administrator(&client, &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     let token = robot(&client, "r", 0).await;
     let revoke = ["auth", "revoke", "--token", &token];
     assert_eq!(cli.ok(&revoke), "1 auth token revoked\n");
@@ -604,7 +604,7 @@ async fn pachctl_tells_how_many_tokens_it_revoked_and_then_none() {
 async fn pachctl_brings_a_configuration_and_gets_it_back() {
     let world = secured(1).await;
     let client = world.client(0);
-    let cli = administrator(&client, &world.pachd_address(0)).await;
+    let cli = administrator(&world.pachd_address(0));
     let json =
         r#"{"issuer": "http://pachd:1658/", "client_id": "pachd", "localhost_issuer": true}"#;
     cli.ok_with(&["auth", "set-config"], json);

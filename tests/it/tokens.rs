@@ -1,5 +1,6 @@
 //! Many tokens: forgotten in time, extracted page by page; and times that are none.
 
+use muster::clock::{Clock as _, SystemClock};
 use muster_proto::auth_v2::{
     ExtractAuthTokensRequest, GetRobotTokenRequest, RestoreAuthTokenRequest,
     RevokeAuthTokenRequest, TokenInfo,
@@ -39,9 +40,9 @@ fn counted(world: &Replicas, name: &str) -> u64 {
     (0..world.len()).map(of_one).sum()
 }
 
-fn in_seconds(seconds: u64) -> Option<Timestamp> {
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    Some(Timestamp { seconds: i64::try_from(now + seconds).unwrap(), nanos: 0 })
+fn in_seconds(seconds: u64) -> Timestamp {
+    let now = SystemClock.now().0 / 1_000_000;
+    Timestamp { seconds: i64::try_from(now + seconds).unwrap(), nanos: 0 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +53,7 @@ async fn expired_tokens_are_forgotten_by_themselves_a_few_at_a_time_while_others
     let client = world.client(0);
     let kept = robot(&client, "kept", 3600).await;
     let forever = robot(&client, "forever", 0).await;
-    let ends = in_seconds(6);
+    let ends = Some(in_seconds(6));
     let mut restoring = JoinSet::new();
     for number in 0..SHORT {
         let client = world.client(number % 3);
