@@ -2,6 +2,7 @@
 //! The only room that sees all others.
 
 mod begin;
+mod certificates;
 mod drain;
 mod error;
 mod settle;
@@ -25,6 +26,7 @@ use crate::entropy::{self, Entropy, SystemEntropy};
 use crate::ops::{self, Ops};
 use crate::telemetry;
 
+use certificates::Certificates;
 pub use error::ServeError;
 
 /// Runs one replica until the process is told to end. Once per process, on a runtime with several
@@ -39,7 +41,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), name = config.name, "starting");
 
     let mut signals = Signals::listen()?;
-    let ops = Ops::new(Arc::new(move || recorder.render()));
+    let ops = Ops::new(Arc::new(move || recorder.render()), Arc::new(SystemClock));
     tokio::select! {
         () = signals.next() => {
             tracing::info!("told to end before the group had begun");
@@ -59,6 +61,7 @@ struct Begun {
     api_listener: TcpListener,
     keys: Arc<crate::activation::TrustRoots>,
     api_tls: Option<api::ApiTls>,
+    certificates: Certificates,
 }
 
 /// Checks everything that can be wrong before anything is served, opens the data and begins or joins
@@ -70,6 +73,7 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let api_listener = begin::listen("grpc-listen", config.grpc_listen).await?;
     let peer_listener = begin::listen("peer-listen", config.peer_listen).await?;
     let ops_listener = begin::listen("ops-listen", config.ops_listen).await?;
+    let certificates = Certificates::of(config, api_tls.as_ref(), peer_tls.as_ref());
     let mut folder = begin::open_folder(config)?;
     let running = ops::serve(ops_listener.into_std()?, ops.clone())?;
 
@@ -79,7 +83,17 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let replica = Replica::new(group.clone(), started.identity.group, started.identity.name);
     let reader = Reader::new(group.clone(), Arc::new(SystemClock));
     ops.joined(replica.clone(), reader.clone());
-    Ok(Begun { group, group_end, replica, reader, ops: running, api_listener, keys, api_tls })
+    Ok(Begun {
+        group,
+        group_end,
+        replica,
+        reader,
+        ops: running,
+        api_listener,
+        keys,
+        api_tls,
+        certificates,
+    })
 }
 
 /// Serves until somebody says stop or a part ends.
@@ -124,6 +138,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
     let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
     let mut edge = tokio::spawn(edge);
+    let mut renewing = tokio::spawn(begun.certificates.keep());
     let freshening = tokio::spawn(begun.reader.clone().keep_fresh());
     let parts =
         settle::Parts { license, session, reader: begun.reader, replica: begun.replica.clone() };
@@ -133,6 +148,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     let ended = tokio::select! {
         () = signals.next() => Ok(()),
         end = &mut group_end => Err(ServeError::Group { exit_code: end.exit_code, reason: end.reason }),
+        _ = &mut renewing => Err(ServeError::PartEnded("the watch over the certificates")),
         name = actors.ended() => Err(ServeError::PartEnded(name)),
         served = &mut edge => Err(match served {
             Ok(Err(error)) => ServeError::Api(error),
@@ -142,6 +158,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     settling.abort();
     watching.abort();
     freshening.abort();
+    renewing.abort();
     beating.abort();
     if ended.is_ok() {
         let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
@@ -153,8 +170,6 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
 }
 
 fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
-    // A tenth up or down, so that replicas started together do not lose all clients together.
-    let share = u32::try_from(entropy::seed(&SystemEntropy) % 201).unwrap_or(100) + 900;
     ApiOptions {
         lanes: Lanes::default(),
         limits: RateLimits::new(
@@ -163,7 +178,8 @@ fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
             (entropy::seed(&SystemEntropy), entropy::seed(&SystemEntropy)),
         ),
         request_timeout: config.request_timeout,
-        connection_age: config.connection_age * share / 1000,
+        connection_age: config.connection_age,
+        entropy: Arc::new(SystemEntropy),
         tls,
         version: config.compat_version.clone(),
         selfhood: Selfhood::new(config.grpc_listen.port(), &config.own_addresses),

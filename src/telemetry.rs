@@ -100,10 +100,12 @@ fn failed(error: metrics_exporter_prometheus::BuildError) -> TelemetryError {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("muster_build_info", "1, with the version of the program");
+    describe_gauge!("muster_clusters", "Registered clusters");
     describe_gauge!(
-        "muster_clusters",
-        "Registered clusters, by whether they ever sent a heartbeat"
+        "muster_cluster_heartbeat_age_clusters",
+        "Clusters by the age of their last heartbeat: the bracket is its longest, in seconds"
     );
+    describe_gauge!("muster_state_objects", "What the state holds, by kind");
     describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
     describe_gauge!(
         "muster_license_expiry_timestamp_seconds",
@@ -112,6 +114,15 @@ fn describe() {
     describe_gauge!(
         "muster_license_end_timestamp_seconds",
         "When the license and its days of grace end, 0 without"
+    );
+    describe_counter!(
+        "muster_tls_handshakes_total",
+        "Clients that wanted TLS, by listener and result"
+    );
+    describe_counter!("muster_tls_reloads_total", "Certificates read anew, by listener and result");
+    describe_gauge!(
+        "muster_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate that is served ends, by listener"
     );
     describe_gauge!("muster_raft_is_leader", "1 on the leader, 0 elsewhere");
     describe_gauge!("muster_raft_has_leader", "1 while this replica knows a leader");

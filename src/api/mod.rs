@@ -2,6 +2,7 @@
 //! into an answer. No rule lives here. Metadata is read in `caller`, errors become codes and texts
 //! in `status`, and `server` puts the services behind one listener.
 
+mod accept;
 mod admin;
 mod auth;
 mod body;
@@ -21,10 +22,12 @@ mod server;
 mod staleness;
 mod status;
 mod times;
+mod tls;
 mod version;
 
 pub use lanes::Lanes;
 pub use limits::{Network, Origins, Rate, RateLimits, RateRules};
 pub use selfhood::Selfhood;
-pub use server::{Api, ApiOptions, ApiTls, serve};
+pub use server::{Api, ApiOptions, serve};
+pub use tls::{ApiTls, ApiTlsError};
 pub use version::CompatVersion;

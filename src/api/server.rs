@@ -1,20 +1,26 @@
 //! All services behind one listener.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::try_join_all;
 use muster_proto::muster::v1::fleet_server::FleetServer;
 use muster_proto::muster::v1::replica_server::ReplicaServer;
 use muster_proto::muster::v1::restore_server::RestoreServer;
 use muster_proto::{admin_v2, auth_v2, enterprise_v2, identity_v2, license_v2, versionpb_v2};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::accept;
 use super::admin::AdminService;
 use super::auth::AuthService;
 use super::body::Receive;
@@ -29,9 +35,11 @@ use super::measure::Measure;
 use super::replica::ReplicaService;
 use super::restore::RestoreService;
 use super::selfhood::Selfhood;
+use super::tls::ApiTls;
 use super::version::{CompatVersion, VersionService};
 use crate::actors::{Heartbeats, License, Reader, Replica, Session, Tie};
 use crate::clock::Clock;
+use crate::entropy::Entropy;
 use crate::seal::DataKey;
 
 /// The largest message either way.
@@ -39,9 +47,6 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 20 << 20;
 
 /// Requests under way on one connection.
 const STREAMS_MAX: u32 = 1024;
-
-/// The longest that a client may take to agree on TLS.
-const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks at whether this replica serves.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -78,6 +83,8 @@ pub struct ApiOptions {
     pub connection_age: Duration,
     /// Certificate and key; none: plaintext.
     pub tls: Option<ApiTls>,
+    /// Decides which connection lasts a little longer than which.
+    pub entropy: Arc<dyn Entropy>,
     /// The version that clients are told.
     pub version: CompatVersion,
     /// What this server is called by clients.
@@ -90,40 +97,10 @@ pub struct ApiOptions {
     pub data_key: Option<DataKey>,
 }
 
-/// A certificate chain and its key, both PEM.
-#[derive(Clone)]
-pub struct ApiTls {
-    /// The chain.
-    pub cert: Vec<u8>,
-    /// Its key.
-    pub key: Vec<u8>,
-}
-
-impl ApiTls {
-    /// Settles that certificate and key can be served with.
-    ///
-    /// # Errors
-    /// When one of them is not what it should be, or they do not belong together.
-    pub fn check(&self) -> Result<(), tonic::transport::Error> {
-        Server::builder().tls_config(self.config()).map(drop)
-    }
-
-    fn config(&self) -> ServerTlsConfig {
-        let identity = Identity::from_pem(&self.cert, &self.key);
-        ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_MAX)
-    }
-}
-
-impl std::fmt::Debug for ApiTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiTls")
-    }
-}
-
 /// Serves the API on `listener` until `stop` ends, then until the requests under way are answered.
 ///
 /// # Errors
-/// When the certificate cannot be used or the listener fails.
+/// When it cannot go on.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
@@ -132,30 +109,76 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let routes = routes(&api, &options).add_service(health);
-    let mut server = Server::builder()
+    let guard = Guard { limits: options.limits.clone(), reader: api.reader.clone() };
+    let receive = Receive::within(options.request_timeout);
+    let layers = Layers { measure: Measure::new(), guard, receive };
+    let told = tokio::spawn(tell_health(reporter, api.replica));
+    let entropy = Arc::clone(&options.entropy);
+    let served = match options.tls {
+        None => {
+            let (doors, servers) = accept::servers(options.connection_age);
+            let accepting = tokio::spawn(accept::plain(listener, doors, entropy));
+            run(accepting, servers, (&layers, &routes), stop).await
+        }
+        Some(tls) => {
+            let (doors, servers) = accept::servers(options.connection_age);
+            let accepting = tokio::spawn(accept::secured(listener, tls, doors, entropy));
+            run(accepting, servers, (&layers, &routes), stop).await
+        }
+    };
+    told.abort();
+    served
+}
+
+/// What every request passes.
+struct Layers {
+    measure: Measure,
+    guard: Guard,
+    /// One for all servers: what it holds has one bound.
+    receive: Receive,
+}
+
+/// Serves what `accepting` brings in, until `stop` ends or nothing more can come.
+async fn run<IO>(
+    mut accepting: JoinHandle<()>,
+    servers: Vec<(Duration, accept::Incoming<IO>)>,
+    (layers, routes): (&Layers, &Routes),
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let stop = stop.shared();
+    let running = servers.into_iter().map(|(age, incoming)| {
+        server(age)
+            .layer(layers.measure.clone())
+            .layer(layers.guard.clone())
+            .layer(layers.receive.clone())
+            .add_routes(routes.clone())
+            .serve_with_incoming_shutdown(incoming, stop.clone())
+    });
+    let mut running = pin!(try_join_all(running));
+    let ended = tokio::select! {
+        ended = &mut running => ended.map(drop),
+        // It ends with the servers, once they are told to stop; before, they would be left deaf.
+        _ = &mut accepting => match stop.clone().now_or_never() {
+            Some(()) => running.await.map(drop),
+            None => Ok(()),
+        },
+    };
+    accepting.abort();
+    ended
+}
+
+/// A server whose connections last for about `age`.
+fn server(age: Duration) -> Server {
+    Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(Some(STREAMS_MAX))
         // Without a time of grace: with one, tonic drops the connection after both, and the client is
         // never told to go.
-        .max_connection_age(options.connection_age);
-    if let Some(tls) = options.tls {
-        server = server.tls_config(tls.config())?;
-    }
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_mins(1)));
-    let guard = Guard { limits: options.limits.clone(), reader: api.reader.clone() };
-    let told = tokio::spawn(tell_health(reporter, api.replica));
-    let served = server
-        .layer(Measure::new())
-        .layer(guard)
-        .layer(Receive::within(options.request_timeout))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await;
-    told.abort();
-    served
+        .max_connection_age(age)
 }
 
 fn routes(api: &Api, options: &ApiOptions) -> Routes {
@@ -258,16 +281,5 @@ async fn tell_health(reporter: HealthReporter, replica: Replica) {
             Some(_) => ServingStatus::NotServing,
         };
         reporter.set_service_status("", status).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_certificate_is_refused_before_it_is_served() {
-        let tls = ApiTls { cert: b"no certificate".to_vec(), key: b"no key".to_vec() };
-        assert!(tls.check().is_err());
     }
 }

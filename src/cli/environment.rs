@@ -1,6 +1,7 @@
 //! The environment variables of pachctl and of member clusters, read once.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the environment says in the words of Pachyderm.
@@ -10,6 +11,8 @@ pub(crate) struct Environment {
     pub(crate) pach_config: Option<PathBuf>,
     /// `HOME`.
     pub(crate) home: Option<PathBuf>,
+    /// `KUBECONFIG`: where `kubectl` has its contexts.
+    pub(crate) kubeconfig: Option<OsString>,
     /// `PACH_CONTEXT`: overrides the active context.
     pub(crate) pach_context: Option<String>,
     /// `PACH_ENTERPRISE_CONTEXT`: overrides the active enterprise context.
@@ -37,6 +40,7 @@ impl Environment {
         Environment {
             pach_config: env::var_os("PACH_CONFIG").map(PathBuf::from),
             home: env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            kubeconfig: env::var_os("KUBECONFIG").filter(|list| !list.is_empty()),
             pach_context: text("PACH_CONTEXT"),
             pach_enterprise_context: text("PACH_ENTERPRISE_CONTEXT"),
             pachd_address: text("PACHD_ADDRESS"),

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use environment::Environment;
 use output::{Exit, Failure};
 use pachctl::connect::Invocation;
-use pachctl::{contexts, enterprise, license, version};
+use pachctl::{contexts, enterprise, license, making, version};
 
 /// An enterprise server for fleets of Pachyderm clusters, and its command line.
 #[derive(Debug, Parser)]
@@ -75,6 +75,8 @@ enum Noun {
     /// Contexts: which servers there are, and which one commands talk to.
     #[command(subcommand)]
     Config(contexts::Config),
+    /// Make a context for an address, and make it the active one.
+    Connect(making::Connect),
     Version(version::Show),
     Serve(serve::Serve),
     Demo(demo::Demo),
@@ -122,6 +124,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Auth(command) => block_on(auth::run(command, &invocation)),
         Noun::Enterprise(command) => block_on(enterprise::run(command, &invocation)),
         Noun::Config(command) => block_on(contexts::run(command, &invocation)),
+        Noun::Connect(command) => making::connect(&command, &invocation.environment),
         Noun::Version(command) => block_on(version::run(command, invocation)),
         Noun::Serve(command) => serve::run(command),
         Noun::Demo(command) => demo::run(&command),
@@ -147,7 +150,7 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
 }
 
 /// The nouns whose every failure ends with 1, because pachctl's do.
-const OF_PACHCTL: [&str; 5] = ["auth", "config", "enterprise", "license", "version"];
+const OF_PACHCTL: [&str; 6] = ["auth", "config", "connect", "enterprise", "license", "version"];
 
 fn wrong_usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(

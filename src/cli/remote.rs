@@ -10,7 +10,8 @@ use tonic::{Code, Status};
 
 use super::go;
 use super::output::Failure;
-use super::pachctl::connect::{Invocation, Server, Target};
+use super::pachctl::connect::{Invocation, Server};
+use super::pachctl::target::Target;
 use crate::dial::Roots;
 
 /// Which replicas to ask.

@@ -5,12 +5,18 @@ use metrics::gauge;
 use prost_types::Timestamp;
 
 use crate::actors::Reader;
-use crate::state::State;
 use crate::state::license::end;
+use crate::state::{LogTime, State};
 
-/// Sets every figure to what it is now.
-pub(super) fn refresh(reader: &Reader) {
-    fleet(&reader.local());
+/// Ages of last heartbeats that are told apart, in seconds; closed, so that no label grows.
+const AGES: [u64; 10] = [60, 300, 900, 1800, 3600, 4500, 8100, 11_700, 21_600, 86_400];
+
+/// Sets every figure to what it is at `now`. Looks at every cluster, which takes a while in a large fleet.
+pub(super) fn refresh(reader: &Reader, now: LogTime) {
+    let view = reader.local();
+    fleet(&view);
+    ages(&view, now);
+    objects(&view);
     gauge!("muster_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -29,6 +35,42 @@ fn fleet(view: &State) {
     gauge!("muster_license_expiry_timestamp_seconds").set(seconds(expires));
     let end = license.and_then(|license| end(license));
     gauge!("muster_license_end_timestamp_seconds").set(seconds(end));
+}
+
+/// How many clusters beat how long ago: each is counted once, in the first bracket that its age is within.
+fn ages(view: &State, now: LogTime) {
+    let mut within = [0_u64; AGES.len()];
+    let (mut older, mut never) = (0_u64, 0_u64);
+    for (_, cluster) in view.fleet().iter() {
+        if cluster.last_heartbeat == LogTime::NEVER {
+            never += 1;
+            continue;
+        }
+        let age = now.0.saturating_sub(cluster.last_heartbeat.0) / 1_000_000;
+        let bracket = AGES.iter().zip(&mut within).find(|(most, _)| age <= **most);
+        match bracket {
+            Some((_, count)) => *count += 1,
+            None => older += 1,
+        }
+    }
+    let brackets = AGES.iter().map(ToString::to_string).zip(within);
+    let rest = [("older".to_owned(), older), ("never".to_owned(), never)];
+    for (bracket, count) in brackets.chain(rest) {
+        gauge!("muster_cluster_heartbeat_age_clusters", "bracket" => bracket).set(number(count));
+    }
+}
+
+fn objects(view: &State) {
+    let auth = view.auth();
+    let sizes = [
+        ("clusters", view.fleet().len()),
+        ("tokens", auth.tokens().len()),
+        ("memberships", auth.groups().size()),
+    ];
+    for (kind, size) in sizes {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        gauge!("muster_state_objects", "kind" => kind).set(number(size));
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure on a dashboard may lose its last digits")]

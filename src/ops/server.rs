@@ -9,18 +9,21 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 
 use super::figures;
 use crate::actors::{Reader, Replica, Role};
+use crate::clock::Clock;
+use crate::state::LogTime;
 
 /// What the probes and metrics look at. Cheap to clone.
 #[derive(Clone)]
 pub struct Ops {
     joined: Arc<OnceLock<(Replica, Reader)>>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Ops {
     /// A replica whose group has not begun; `metrics` prints them in Prometheus' text format.
-    pub fn new(metrics: Arc<dyn Fn() -> String + Send + Sync>) -> Ops {
-        Ops { joined: Arc::default(), metrics }
+    pub fn new(metrics: Arc<dyn Fn() -> String + Send + Sync>, clock: Arc<dyn Clock>) -> Ops {
+        Ops { joined: Arc::default(), metrics, clock }
     }
 
     /// From now on there is a group to look at. Said twice, the first time counts.
@@ -135,12 +138,19 @@ fn detail(replica: &Replica) -> String {
 }
 
 async fn metrics(ops: web::Data<Ops>) -> HttpResponse {
-    if let Some((_, reader)) = ops.joined.get() {
-        figures::refresh(reader);
+    // Beside the probes, which must not wait for it.
+    let text = web::block(move || {
+        if let Some((_, reader)) = ops.joined.get() {
+            figures::refresh(reader, LogTime(ops.clock.now().0));
+        }
+        (ops.metrics)()
+    });
+    match text.await {
+        Ok(text) => {
+            HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+        }
+        Err(_) => answer(Some("the metrics could not be collected")),
     }
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body((ops.metrics)())
 }
 
 fn answer(wrong: Option<&str>) -> HttpResponse {

@@ -45,8 +45,7 @@ pub(super) fn api_tls(config: &Config) -> Result<Option<ApiTls>, ServeError> {
     let Some(files) = &config.api_tls else { return Ok(None) };
     let cert = read("tls-cert", &files.cert)?;
     let key = read("tls-key", &files.key)?;
-    let tls = ApiTls { cert, key };
-    tls.check().map_err(|source| ServeError::ApiTls {
+    let tls = ApiTls::new(&cert, &key).map_err(|source| ServeError::ApiTls {
         cert: files.cert.clone(),
         key: files.key.clone(),
         source,

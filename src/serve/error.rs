@@ -9,6 +9,7 @@ use muster_cluster::group::StartError;
 use muster_cluster::net::PeerTlsError;
 
 use crate::activation::KeyError;
+use crate::api::ApiTlsError;
 use crate::telemetry::TelemetryError;
 
 /// Why a replica could not start or go on.
@@ -64,7 +65,7 @@ pub enum ServeError {
         /// Its key.
         key: PathBuf,
         /// What is wrong with them.
-        source: tonic::transport::Error,
+        source: ApiTlsError,
     },
     /// The API cannot go on.
     #[error("the API has ended")]

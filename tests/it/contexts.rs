@@ -225,3 +225,55 @@ fn bash_completes_the_commands() {
         .unwrap();
     assert_eq!(text(&completed.stdout), "add-cluster\n", "{completed:?}");
 }
+
+#[test]
+fn connect_makes_a_context_once_and_makes_it_the_active_one() {
+    let cli = Cli::new();
+    assert_eq!(
+        cli.ok(&["connect", "127.0.0.1"]),
+        "New context '127.0.0.1' created, will connect to Pachyderm at grpc://127.0.0.1:30650\n\
+         Context '127.0.0.1' set as active\n"
+    );
+    assert_eq!(
+        cli.ok(&["connect", "grpcs://es:1650", "--alias", "es"]),
+        "New context 'es' created, will connect to Pachyderm at grpcs://es:1650\n\
+         Context 'es' set as active\n"
+    );
+    assert_eq!(cli.ok(&["connect", "127.0.0.1"]), "Context '127.0.0.1' set as active\n");
+    assert_eq!(cli.ok(&["config", "get", "active-context"]), "127.0.0.1\n");
+    let ran = cli.run(&["connect", "ftp://x"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("unrecognized scheme in pachd address: ftp"), "{ran:?}");
+}
+
+#[test]
+fn a_context_can_be_made_from_a_kubernetes_context() {
+    let cli = Cli::new();
+    let missing = cli.run(&["config", "import-kube", "k", "-k", "prod"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("kubernetes context does not exist: prod"), "{missing:?}");
+
+    let folder = cli.home().join(".kube");
+    fs::create_dir_all(&folder).unwrap();
+    let kube = "current-context: dev\ncontexts:\n- name: dev\n  context: {cluster: c, user: u, namespace: n}\n";
+    fs::write(folder.join("config"), kube).unwrap();
+    assert_eq!(cli.ok(&["config", "import-kube", "k"]), "");
+    assert_eq!(cli.ok(&["config", "get", "active-context"]), "k\n");
+    let shown = cli.ok(&["config", "get", "context", "k"]);
+    for line in [
+        "\"source\": \"IMPORTED\"",
+        "\"cluster_name\": \"c\"",
+        "\"auth_info\": \"u\"",
+        "\"namespace\": \"n\"",
+    ] {
+        assert!(shown.contains(line), "no {line} in {shown}");
+    }
+    let again = cli.run(&["config", "import-kube", "k"]);
+    assert!(again.err.contains("context 'k' already exists, use `--overwrite`"), "{again:?}");
+    cli.ok(&["config", "import-kube", "e", "-e", "-n", "other"]);
+    assert_eq!(cli.ok(&["config", "get", "active-enterprise-context"]), "e\n");
+    assert_eq!(cli.ok(&["config", "get", "active-context"]), "k\n");
+    let shown = cli.ok(&["config", "get", "context", "e"]);
+    assert!(shown.contains("\"enterprise_server\": true"), "{shown}");
+    assert!(shown.contains("\"namespace\": \"other\""), "{shown}");
+}

@@ -77,3 +77,76 @@ fn plaintext_beyond_this_machine_is_refused_unless_asked_for() {
     assert_eq!(ran.code, 78, "{ran:?}");
     assert!(ran.err.contains("--insecure"), "{ran:?}");
 }
+
+/// Serial numbers tell certificates of one authority apart; a client that trusts only the new authority
+/// tells them apart too.
+fn client_of(world: &Replicas, folder: &str) -> Client {
+    let ca = fs::read(world.folder().join(folder).join("api-ca.crt")).unwrap();
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&ca));
+    let address = world.address(0).replace("http://", "https://");
+    Client::over(Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap().connect_lazy())
+}
+
+fn replace(world: &Replicas, at: usize, files: &[&str]) {
+    for file in files {
+        let name = format!("r{at}/{file}");
+        fs::copy(world.folder().join("new").join(&name), world.folder().join("tls").join(&name))
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_the_api_is_taken_without_a_restart() {
+    let mut world = Replicas::start_with(1, Setup { api_tls: true, ..Setup::default() });
+    let old = client_of(&world, "tls");
+    old.activate(&code()).await.unwrap();
+    world.make_certificates("new");
+    client_of(&world, "new").version().await.unwrap_err();
+
+    // Half of it is of no use, and changes nothing.
+    replace(&world, 0, &["api.crt"]);
+    world.process(0).signal("-HUP");
+    wait::until("the useless certificate to be told of", || {
+        world.printed(0).contains("the certificate before stays").then_some(())
+    });
+    client_of(&world, "tls").version().await.unwrap();
+
+    replace(&world, 0, &["api.key"]);
+    world.process(0).signal("-HUP");
+    wait::until_ok("the new certificate to be served", || async {
+        client_of(&world, "new").version().await.map_err(|status| status.to_string())
+    })
+    .await;
+    old.version().await.expect("a connection that stands goes on");
+    client_of(&world, "tls").version().await.unwrap_err();
+    let metrics = http::get(world.replica(0).ops, "/metrics").unwrap().body;
+    for line in [
+        "muster_tls_reloads_total{listener=\"api\",result=\"ok\"} 1",
+        "muster_tls_reloads_total{listener=\"api\",result=\"failed\"} 1",
+        "muster_tls_certificate_expiry_timestamp_seconds{listener=\"api\"}",
+        "muster_tls_handshakes_total{listener=\"api\",result=\"ok\"}",
+    ] {
+        assert!(metrics.contains(line), "no {line} in:\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn new_certificates_between_replicas_are_taken_without_a_restart() {
+    let mut world = Replicas::start_with(3, Setup { peer_tls: true, ..Setup::default() });
+    world.client(0).activate(&code()).await.unwrap();
+    world.make_certificates("new");
+    for at in 0..3 {
+        replace(&world, at, &["peer-ca.crt", "peer.crt", "peer.key"]);
+        world.process(at).signal("-HUP");
+    }
+    for at in 0..3 {
+        wait::until("the new certificate to be taken", || {
+            world.printed(at).contains("the certificate was renewed").then_some(())
+        });
+    }
+    // A replica that starts now has only the new ones, and meets the others by them.
+    world.restart(2);
+    world.client(2).add("pach-1", "grpc://member:1").await.unwrap();
+    world.wait_level().await;
+    assert_eq!(world.client(1).clusters().await.unwrap().len(), 1);
+}

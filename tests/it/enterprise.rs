@@ -154,3 +154,21 @@ async fn an_enterprise_server_cannot_pause() {
     let status = client.pause_status(enterprise_v2::PauseStatusRequest {}).await.unwrap();
     assert_eq!(status.into_inner().status, 0);
 }
+
+#[tokio::test]
+async fn the_own_record_and_an_added_cluster_are_listed_each_with_its_address() {
+    let (_world, client) = joined().await;
+    client.add("added", "grpc://added:1650").await.unwrap();
+    let listed: Vec<_> = client
+        .clusters()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|cluster| (cluster.id, cluster.address, cluster.auth_enabled))
+        .collect();
+    let row = |id: &str, address: &str| (id.to_owned(), address.to_owned(), false);
+    assert_eq!(listed, [row("added", "grpc://added:1650"), row("localhost", SELF)]);
+    let users: Vec<_> =
+        client.user_clusters().await.unwrap().into_iter().map(|cluster| cluster.id).collect();
+    assert_eq!(users, ["added"], "the server itself is no context of users");
+}

@@ -2,7 +2,6 @@
 //! its own, nothing lost.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::support::authority::code;
@@ -154,31 +153,6 @@ fn a_folder_that_cannot_be_made_is_said_so() {
     let mut world = Replicas::prepare(1, Setup::default());
     world.move_data(0, PathBuf::from("/proc/muster"));
     assert_gives_up(&mut world, AT_START, &["/proc/muster"]);
-}
-
-#[tokio::test]
-async fn a_read_only_folder_is_refused_and_stays_whole() {
-    if is_root() {
-        eprintln!("skipped: root may write everywhere");
-        return;
-    }
-    let mut world = stopped(false).await;
-    let data = world.data(0);
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o555)).unwrap();
-    let before = files_below(&data);
-    fs::remove_file(world.log(0)).ok();
-    world.launch(0);
-    let status = world.wait_ended(0);
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(status.code(), Some(AT_START), "{}", world.printed(0));
-    assert_eq!(before, files_below(&data));
-}
-
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status")
-        .unwrap_or_default()
-        .lines()
-        .any(|line| line.starts_with("Uid:\t0\t"))
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod input;
 mod license;
 mod licensing;
 mod limits;
+mod machine;
 mod member;
 mod ops;
 mod parsers;

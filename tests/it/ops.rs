@@ -50,8 +50,17 @@ async fn metrics_are_in_the_prometheus_format_under_one_prefix() {
     client.activate(&code()).await.unwrap();
     let secret = client.add("pach-with-a-name", "grpc://member:1").await.unwrap();
     client.beat("pach-with-a-name", &secret, "2.11.6").await.unwrap();
+    client.add("silent", "grpc://member:2").await.unwrap();
     let answer = http::get(world.replica(0).ops, "/metrics").unwrap();
     assert_eq!(answer.status, 200);
+    for line in [
+        "muster_clusters 2",
+        "muster_cluster_heartbeat_age_clusters{bracket=\"60\"} 1",
+        "muster_cluster_heartbeat_age_clusters{bracket=\"never\"} 1",
+        "muster_state_objects{kind=\"clusters\"} 2",
+    ] {
+        assert!(answer.body.contains(line), "no {line} in:\n{}", answer.body);
+    }
     let mut typed = Vec::new();
     for line in answer.body.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# TYPE ") {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -39,9 +40,21 @@ pub enum PeerTlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// This replica's certificate and the CA of its group's replicas. A cheap clone.
+/// This replica's certificate and the CA of its group's replicas. A cheap clone: what one clone reads
+/// again, all use.
 #[derive(Clone)]
 pub struct PeerTls {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+    halves: ArcSwap<Halves>,
+}
+
+struct Halves {
     dial: TlsConnector,
     accept: TlsAcceptor,
 }
@@ -49,6 +62,43 @@ pub struct PeerTls {
 impl PeerTls {
     /// Reads the group's CA, and this replica's certificate (with its chain) and key, all PEM.
     pub fn from_pem_files(ca: &Path, cert: &Path, key: &Path) -> Result<PeerTls, PeerTlsError> {
+        let halves = ArcSwap::from_pointee(Halves::read(ca, cert, key)?);
+        let (ca, cert, key) = (ca.to_owned(), cert.to_owned(), key.to_owned());
+        Ok(PeerTls { shared: Arc::new(Shared { ca, cert, key, halves }) })
+    }
+
+    /// Reads the files again; connections from now on use what they hold. When that is of no use,
+    /// everything stays as it was.
+    pub fn reload(&self) -> Result<(), PeerTlsError> {
+        let Shared { ca, cert, key, halves } = &*self.shared;
+        halves.store(Arc::new(Halves::read(ca, cert, key)?));
+        Ok(())
+    }
+
+    /// The dialler's half: the other side must be the replica called `name`.
+    pub(crate) async fn connect(
+        &self,
+        name: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<client::TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+        // Not held while the handshake waits.
+        let dial = self.shared.halves.load().dial.clone();
+        dial.connect(name, stream).await
+    }
+
+    /// The listener's half: anyone with a certificate of the CA; ask [`names`] who it is.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> std::io::Result<server::TlsStream<TcpStream>> {
+        let accept = self.shared.halves.load().accept.clone();
+        accept.accept(stream).await
+    }
+}
+
+impl Halves {
+    fn read(ca: &Path, cert: &Path, key: &Path) -> Result<Halves, PeerTlsError> {
         let mut roots = RootCertStore::empty();
         for root in certificates("the peer CA", ca)? {
             roots.add(root)?;
@@ -73,28 +123,10 @@ impl PeerTls {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)?;
-        Ok(PeerTls {
+        Ok(Halves {
             dial: TlsConnector::from(Arc::new(dial)),
             accept: TlsAcceptor::from(Arc::new(accept)),
         })
-    }
-
-    /// The dialler's half: the other side must be the replica called `name`.
-    pub(crate) async fn connect(
-        &self,
-        name: &str,
-        stream: TcpStream,
-    ) -> std::io::Result<client::TlsStream<TcpStream>> {
-        let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
-        self.dial.connect(name, stream).await
-    }
-
-    /// The listener's half: anyone with a certificate of the CA; ask [`names`] who it is.
-    pub(crate) async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> std::io::Result<server::TlsStream<TcpStream>> {
-        self.accept.accept(stream).await
     }
 }
 

@@ -324,9 +324,20 @@ fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads a text in JSON or YAML.
+fn document(text: &str) -> Result<Node, String> {
+    serde_json::from_str(text).or_else(|error| {
+        if text.starts_with('{') {
+            // Whoever began JSON meant JSON, unless it is YAML all the same.
+            return serde_saphyr::from_str(text).map_err(|_| error.to_string());
+        }
+        serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))
+    })
+}
+
 /// Reads the text and turns known keys in `camelCase` into `snake_case`.
 fn parse(text: &str) -> Result<Node, String> {
-    let mut root: Node = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut root = document(text)?;
     rename(&mut root, |key| (key == "userId").then_some("user_id"));
     if let Some(mut v2) = root.get("v2").cloned() {
         rename(&mut v2, |key| match key {

@@ -234,3 +234,33 @@ fn an_explicit_file_needs_its_folder() {
     let error = ConfigFile::load(&environment).unwrap().save().unwrap_err().to_string();
     assert!(error.contains("could not stat parent directory"), "{error}");
 }
+
+#[test]
+fn a_file_in_yaml_is_read_as_well_and_written_as_json() {
+    let home = Home::with(
+        "user_id: e0afa0450b2fbb5d845455f712d7800b\n\
+         v2:\n\
+         \x20 activeContext: pach-1   # a comment\n\
+         \x20 contexts:\n\
+         \x20   pach-1: {pachd_address: 127.0.0.1:31650, source: IMPORTED, project: null}\n\
+         \x20   '2': {}\n\
+         \x20 metrics: true\n",
+    );
+    let mut file = home.load();
+    let named = file.choose(Which::Active, &home.environment).unwrap();
+    assert_eq!(named.context.pachd_address, "grpc://127.0.0.1:31650");
+    assert_eq!(named.context.source, 3);
+    assert_eq!(file.context_names(), ["2", "pach-1"]);
+    assert!(file.metrics());
+    file.save().unwrap();
+    let stored = home.text();
+    assert!(stored.starts_with("{\n  \"user_id\""), "{stored}");
+}
+
+#[test]
+fn a_file_that_is_neither_is_refused_by_its_place() {
+    let home = Home::with("v2:\n  - a\n b: [\n");
+    let error = ConfigFile::load(&home.environment).unwrap_err().to_string();
+    assert!(error.contains("could not parse config json at"), "{error}");
+    assert!(error.contains("yaml: "), "{error}");
+}

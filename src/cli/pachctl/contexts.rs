@@ -11,6 +11,7 @@ use super::connect::{Invocation, Server, within};
 use super::context::{Context, canonical_key};
 use super::document::Node;
 use super::failures::raw;
+use super::making::{self, ImportKube};
 use crate::address::Address;
 use crate::cli::environment::Environment;
 use crate::cli::output::{self, Failure};
@@ -33,7 +34,7 @@ pub(crate) enum Config {
     /// List all contexts.
     #[command(subcommand)]
     List(List),
-    /// Make a context from a Kubernetes context (pachctl only).
+    /// Make a context from a Kubernetes context and make it the active one.
     ImportKube(ImportKube),
 }
 
@@ -134,24 +135,6 @@ pub(crate) enum List {
     Context(Ignored),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct ImportKube {
-    /// Name of the new context.
-    name: String,
-    /// Replace a context of that name.
-    #[arg(short, long)]
-    overwrite: bool,
-    /// Make it the active enterprise context.
-    #[arg(short, long)]
-    enterprise: bool,
-    /// Kubernetes context.
-    #[arg(short, long, value_name = "CONTEXT")]
-    kubernetes: Option<String>,
-    /// Kubernetes namespace.
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-}
-
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Failure::pachctl(error.to_string())
@@ -194,7 +177,10 @@ pub(crate) async fn run(command: Config, invocation: &Invocation) -> Result<(), 
             };
             output::data(&table)
         }
-        Config::ImportKube(import) => Err(refuse_import(&import)),
+        Config::ImportKube(asked) => {
+            making::import(asked, &mut file, environment)?;
+            Ok(file.save()?)
+        }
     }
 }
 
@@ -221,11 +207,7 @@ fn change(set: Set, file: &mut ConfigFile) -> Result<(), Failure> {
             file.set_active_enterprise_context(&name);
         }
         Set::Context { name, overwrite } => {
-            if !overwrite && file.context(&name).is_some() {
-                return Err(Failure::pachctl(format!(
-                    "context '{name}' already exists, use `--overwrite` if you wish to replace it"
-                )));
-            }
+            require_free(file, &name, overwrite)?;
             if io::stdin().is_terminal() {
                 output::note("Reading from stdin.");
             }
@@ -368,17 +350,14 @@ pub(crate) fn list(file: &ConfigFile, enterprise: Option<&str>) -> String {
     table
 }
 
-fn refuse_import(import: &ImportKube) -> Failure {
-    let pointer = if import.enterprise { "active-enterprise-context" } else { "active-context" };
-    Failure::pachctl(
-        "import-kube makes contexts that are reached by a Kubernetes port-forward, \
-         which Muster does not do",
-    )
-    .hint(format!(
-        "echo '{{\"pachd_address\": \"grpc://HOST:PORT\"}}' | muster config set context {name} \
-         && muster config set {pointer} {name}",
-        name = import.name
-    ))
+/// A name that is taken is only taken over when asked to.
+pub(super) fn require_free(file: &ConfigFile, name: &str, overwrite: bool) -> Result<(), Failure> {
+    if overwrite || file.context(name).is_none() {
+        return Ok(());
+    }
+    Err(Failure::pachctl(format!(
+        "context '{name}' already exists, use `--overwrite` if you wish to replace it"
+    )))
 }
 
 #[cfg(test)]

@@ -8,5 +8,8 @@ pub(crate) mod contexts;
 mod document;
 pub(crate) mod enterprise;
 pub(crate) mod failures;
+mod kube;
 pub(crate) mod license;
+pub(crate) mod making;
+pub(crate) mod target;
 pub(crate) mod version;
