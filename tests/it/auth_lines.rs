@@ -616,6 +616,47 @@ async fn pachctl_brings_a_configuration_and_gets_it_back() {
     assert_eq!(get(&client, ROOT).await.unwrap(), stored, "{shown}");
 }
 
+// --- defects of upstream that are not repeated
+
+#[tokio::test]
+async fn a_binding_in_a_transaction_is_refused_and_panics_nowhere() {
+    let world = secured(1).await;
+    let client = world.client(0);
+    let request = auth::ModifyRoleBindingRequest {
+        resource: Some(cluster()),
+        principal: "robot:r".to_owned(),
+        roles: names(&["clusterAdmin"]),
+    };
+    let mut request = signed(request, ROOT);
+    request.metadata_mut().insert("pach-transaction", "1f0c".parse().unwrap());
+    let refused = client.auth.clone().modify_role_binding(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(!is_bound(&client, ROOT, "robot:r").await);
+}
+
+#[tokio::test]
+async fn an_address_of_320_characters_is_somebody() {
+    let world = secured(1).await;
+    let client = world.client(0);
+    let user = format!("user:{}@{}", "l".repeat(64), "d".repeat(255));
+    assert_eq!(user.len(), 5 + 320);
+    bind(&client, ROOT, &user, &["repoReader"]).await.unwrap();
+    assert!(is_bound(&client, ROOT, &user).await);
+    let request =
+        SetGroupsForUserRequest { username: user.clone(), groups: names(&["group:long"]) };
+    client.auth.clone().set_groups_for_user(signed(request, ROOT)).await.unwrap();
+    assert_eq!(users_of(&client, "group:long").await, [user]);
+}
+
+#[tokio::test]
+async fn an_empty_token_is_a_bad_one() {
+    let world = secured(1).await;
+    let mut request = tonic::Request::new(auth::WhoAmIRequest {});
+    request.metadata_mut().insert("authn-token", "".parse().unwrap());
+    let refused = world.client(0).auth.who_am_i(request).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, BAD));
+}
+
 /// The resource types of the wire keep their numbers; a wrong one is refused, never guessed.
 #[tokio::test]
 async fn an_unknown_kind_of_resource_is_refused() {

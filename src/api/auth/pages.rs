@@ -26,10 +26,22 @@ pub(super) fn extract(
     let size = page_size(metadata)?;
     let after = after(metadata)?;
     let after = after.as_ref().map(|(subject, digest)| (subject.as_str(), *digest));
-    let mut all = tokens.of_prefix_after(principal::ROBOT, after).peekable();
+    let (page, next) = page(tokens.of_prefix_after(principal::ROBOT, after), size)?;
+    let mut response = Response::new(ExtractAuthTokensResponse { tokens: page });
+    if let Some(next) = next.and_then(|next| next.parse().ok()) {
+        response.metadata_mut().insert(NEXT_PAGE_TOKEN, next);
+    }
+    Ok(response)
+}
+
+/// All that come, or the first `size` of them and where the rest begins.
+fn page<'a>(
+    tokens: impl Iterator<Item = (&'a Digest, &'a Token)>,
+    size: Option<usize>,
+) -> Result<(Vec<TokenInfo>, Option<String>), Status> {
+    let mut all = tokens.peekable();
     let mut page = Vec::new();
     let mut bytes = 0;
-    let mut next = None;
     while let Some((digest, token)) = all.next() {
         let info = on_wire(digest, token);
         let len = info.encoded_len();
@@ -42,15 +54,11 @@ pub(super) fn extract(
         }
         page.push(info);
         if size.is_some_and(|size| page.len() >= size) {
-            next = all.peek().map(|_| page_token(digest, token));
-            break;
+            let next = all.peek().map(|_| page_token(digest, token));
+            return Ok((page, next));
         }
     }
-    let mut response = Response::new(ExtractAuthTokensResponse { tokens: page });
-    if let Some(next) = next.and_then(|next| next.parse().ok()) {
-        response.metadata_mut().insert(NEXT_PAGE_TOKEN, next);
-    }
-    Ok(response)
+    Ok((page, None))
 }
 
 fn on_wire(digest: &Digest, token: &Token) -> TokenInfo {
@@ -104,6 +112,23 @@ mod tests {
         for bad in ["zz", "abcd", &"ff".repeat(33)] {
             assert!(after(&metadata(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn more_than_one_message_can_carry_is_refused_with_the_way_out() {
+        let subject = format!("robot:{}", "x".repeat(1000));
+        let token = Token { subject: subject.into(), expires: crate::state::LogTime::NEVER };
+        let many = |count: usize| std::iter::repeat_n((&[7; 32], &token), count);
+        let (fitting, next) = page(many(19_000), None).unwrap();
+        assert_eq!((fitting.len(), next), (19_000, None));
+        let message = ExtractAuthTokensResponse { tokens: fitting };
+        assert!(message.encoded_len() <= MESSAGE_BYTES_MAX);
+        let refused = page(many(20_000), None).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains(PAGE_SIZE), "{refused:?}");
+        let (first, next) = page(many(20_000), Some(10_000)).unwrap();
+        assert_eq!(first.len(), 10_000);
+        assert!(next.is_some());
     }
 
     #[test]
