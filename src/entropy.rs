@@ -29,6 +29,13 @@ pub fn cluster_secret(entropy: &dyn Entropy) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// What lets a replica join: 43 characters of URL-safe base64 with 256 bits of chance.
+pub fn join_token(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// A version 4 UUID without dashes: 32 hex digits.
 pub fn uuid(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 16];

@@ -5,6 +5,7 @@ mod begin;
 mod certificates;
 mod drain;
 mod error;
+mod join;
 mod settle;
 mod skew;
 
@@ -80,8 +81,9 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let started = begin::begin_group(config, &mut folder, &peer_listener, peer_tls.clone()).await?;
     let (group, group_end) =
         begin::start_group(config, folder, &started, peer_listener, peer_tls).await?;
-    let replica = Replica::new(group.clone(), started.identity.group, started.identity.name);
     let reader = Reader::new(group.clone(), Arc::new(SystemClock));
+    let replica = Replica::new(group.clone(), started.identity);
+    replica.answer_peers(api::report);
     ops.joined(replica.clone(), reader.clone());
     Ok(Begun {
         group,
@@ -106,7 +108,11 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         clock: Arc::clone(&clock),
         sweep_every: config.token_sweep,
     };
-    let of_license = LicenseOptions { keys: begun.keys, clock: Arc::clone(&clock), entropy };
+    let of_license = LicenseOptions {
+        keys: begun.keys,
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
     let (reader, replica) = (begun.reader.clone(), begun.replica.clone());
     let (mut actors, (license, session, heartbeats)) = ActorThread::start(move |alarms| {
         let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
@@ -132,6 +138,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         reader: begun.reader.clone(),
         replica: begun.replica.clone(),
         clock,
+        entropy,
     };
     let watching = tokio::spawn(skew::watch(begun.reader.clone(), Arc::clone(&edge.clock)));
     let options = api_options(&config, begun.api_tls);

@@ -30,6 +30,7 @@ use crate::{
 };
 mod errors;
 mod membership;
+mod report;
 
 pub use crate::{
     core::{Role, SnapshotPolicy},
@@ -39,6 +40,7 @@ pub use errors::{
     MayBeDone, NotDone, ProposeError, ReadError, SaveError, StartError, TransferError,
 };
 pub use membership::{ChangeTimers, MembershipError};
+pub use report::Told;
 
 /// The wall clock, for the stamps of a leader.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -18,6 +18,7 @@ mod gather;
 mod heartbeat;
 mod license;
 mod machine;
+mod membership;
 mod proposer;
 mod reader;
 mod replica;
@@ -29,9 +30,12 @@ pub use call::{Call, CallError, Freshness, NotDone};
 pub use heartbeat::{Beaten, Heartbeats};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;
+pub use membership::{WishError, WishErrorKind};
 pub use proposer::{Answered, Proposer};
 pub use reader::{Reader, Seen};
-pub use replica::{MemberInfo, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot};
+pub use replica::{
+    GroupInfo, MemberInfo, PeerReport, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot,
+};
 pub use session::{Session, SessionOptions};
 pub use thread::ActorThread;
 pub use tie::{Tie, TieOptions};

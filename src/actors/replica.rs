@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster_cluster::group::{Group, GroupStatus, MemberStatus, Role as GroupRole};
+use muster_cluster::folder::Lineage;
+use muster_cluster::group::{Group, GroupStatus, MemberStatus, Role as GroupRole, Told};
+use muster_cluster::members::{ChangeKind, GroupRecord};
 use muster_cluster::types::{GroupId, ReplicaId};
 use tokio::time::Instant;
 
 use super::machine::Machine;
+use super::membership::WishError;
 
 /// The way to the replica of this process. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +25,7 @@ pub struct Replica {
 struct Identity {
     group: GroupId,
     name: String,
+    lineage: Lineage,
 }
 
 #[derive(Default)]
@@ -95,6 +99,30 @@ pub struct MemberInfo {
     pub contact_age: Option<Duration>,
     /// Whether it votes.
     pub voter: bool,
+    /// Where it stands; empty if nobody said.
+    pub zone: String,
+}
+
+/// What the group says of itself beside its members.
+#[derive(Clone, Debug, Default)]
+pub struct GroupInfo {
+    /// The change of the members that is under way; empty for none.
+    pub change: String,
+    /// How many were removed for ever.
+    pub removed: usize,
+    /// Observers become voters by themselves up to so many; 0: as many as there can be.
+    pub target_voters: u32,
+    /// A voter that is silent for so long gives way to an observer.
+    pub dead_after: Option<Duration>,
+}
+
+/// What a peer answered when it was asked how it is.
+#[derive(Clone, Debug)]
+pub struct PeerReport {
+    /// 16 hex digits.
+    pub id: String,
+    /// What its edge wrote, or why there is no answer.
+    pub report: Result<bytes::Bytes, String>,
 }
 
 /// A snapshot on this machine's disk, read back after it was written.
@@ -129,6 +157,9 @@ const LEADERLESS_MAX: Duration = Duration::from_secs(15);
 /// Entries that a ready replica may lag behind what is agreed.
 const LAG_MAX: u64 = 10_000;
 
+/// Longest time that a peer may take to say how it is.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
 /// Longest time for handing leadership over before leaving.
 const STEP_DOWN_MAX: Duration = Duration::from_secs(5);
 
@@ -136,9 +167,10 @@ const STEP_DOWN_MAX: Duration = Duration::from_secs(5);
 const TICK_AGE_MAX: Duration = Duration::from_secs(30);
 
 impl Replica {
-    /// The replica called `name` of `group`.
-    pub fn new(group: Group<Machine>, id: GroupId, name: String) -> Replica {
-        let identity = Arc::new(Identity { group: id, name });
+    /// The replica of that identity, in `group`.
+    pub fn new(group: Group<Machine>, own: muster_cluster::folder::Identity) -> Replica {
+        let (id, name, lineage) = (own.group, own.name, own.lineage);
+        let identity = Arc::new(Identity { group: id, name, lineage });
         Replica { group, identity, flags: Arc::default() }
     }
 
@@ -165,6 +197,62 @@ impl Replica {
             quarantined: local.view.quarantine().is_on(),
             members: status.members.into_iter().map(member).collect(),
         }
+    }
+
+    /// How often the group went on as another one, and the ids of those before.
+    pub fn lineage(&self) -> (u64, Vec<Vec<u8>>) {
+        let Lineage { epoch, before } = &self.identity.lineage;
+        (*epoch, before.iter().map(|group| group.0.to_be_bytes().to_vec()).collect())
+    }
+
+    /// What the group says of itself beside its members.
+    pub fn group_info(&self) -> GroupInfo {
+        let record = self.group.record();
+        GroupInfo {
+            change: record
+                .change
+                .as_ref()
+                .map(|change| told(&record, &change.kind))
+                .unwrap_or_default(),
+            removed: record.tombstones.len(),
+            target_voters: record.target,
+            dead_after: record.dead_after.map(Duration::from_micros),
+        }
+    }
+
+    /// From now on peers that ask how this replica is hear what `write` makes of it.
+    pub fn answer_peers(&self, write: impl Fn(ReplicaInfo) -> Vec<u8> + Send + Sync + 'static) {
+        let (identity, flags) = (Arc::clone(&self.identity), Arc::clone(&self.flags));
+        self.group.answer_peers(move |group| {
+            let (identity, flags) = (Arc::clone(&identity), Arc::clone(&flags));
+            let replica = Replica { group: group.clone(), identity, flags };
+            write(replica.info()).into()
+        });
+    }
+
+    /// Asks every other replica of the group how it is.
+    pub async fn ask_peers(&self) -> Vec<PeerReport> {
+        let told = self.group.ask_peers(ASK_MAX).await;
+        let report =
+            |told: Told| PeerReport { id: told.member.id.to_string(), report: told.report };
+        told.into_iter().map(report).collect()
+    }
+
+    /// Has the group find this replica at `address`, where it has it elsewhere.
+    pub async fn settle_address(&self, address: &str, deadline: Instant) -> Result<(), WishError> {
+        let me = self.group.status().me;
+        let record = self.group.record();
+        let known = record.members.get(&me).filter(|_| record.revision > 0);
+        match known {
+            Some(known) if known.member.address != address => {
+                Ok(self.group.set_address(me, address, deadline).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn group(&self) -> &Group<Machine> {
+        &self.group
     }
 
     /// Hands leadership to the replica `to`, or to the one that is furthest along.
@@ -257,7 +345,7 @@ fn role(status: &GroupStatus) -> Role {
     }
 }
 
-fn parse_id(text: &str) -> Result<ReplicaId, ReplicaError> {
+pub(super) fn parse_id(text: &str) -> Result<ReplicaId, ReplicaError> {
     u64::from_str_radix(text, 16).map(ReplicaId).map_err(|_| ReplicaError::NoId)
 }
 
@@ -269,5 +357,22 @@ fn member(member: MemberStatus) -> MemberInfo {
         matched: member.matched,
         contact_age: member.contact_age,
         voter: member.voter,
+        zone: member.zone,
+    }
+}
+
+/// A change in words.
+fn told(record: &GroupRecord, change: &ChangeKind) -> String {
+    let name = |id: &ReplicaId| {
+        let member = record.members.get(id).map(|member| member.member.name.clone());
+        member.unwrap_or_else(|| id.to_string())
+    };
+    let names = |ids: &[ReplicaId]| ids.iter().map(name).collect::<Vec<_>>().join(" and ");
+    match change {
+        ChangeKind::Promote(ids) => format!("{} to vote", names(ids)),
+        ChangeKind::Remove(ids) => format!("{} to go", names(ids)),
+        ChangeKind::Replace { old, new } => {
+            format!("{} to take the place of {}", name(new), name(old))
+        }
     }
 }

@@ -14,6 +14,8 @@ mod lanes;
 mod license;
 mod limits;
 mod measure;
+mod membership;
+mod operator;
 mod replica;
 mod restore;
 mod retry;
@@ -27,6 +29,7 @@ mod version;
 
 pub use lanes::Lanes;
 pub use limits::{Network, Origins, Rate, RateLimits, RateRules};
+pub use replica::report;
 pub use selfhood::Selfhood;
 pub use server::{Api, ApiOptions, serve};
 pub use tls::{ApiTls, ApiTlsError};

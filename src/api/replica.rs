@@ -1,10 +1,13 @@
 //! `muster.v1.Replica`: what operators ask of this replica.
 
+use bytes::Bytes;
 use muster_proto::muster::v1::replica_server;
 use muster_proto::muster::v1::{
-    MemberStatus, ReplicaStatus, Role as WireRole, SaveSnapshotRequest, SaveSnapshotResponse,
-    SnapshotChunk, StatusRequest, TransferLeaderRequest, TransferLeaderResponse,
+    GroupStatus, GroupStatusRequest, MemberStatus, ReplicaStatus, Report, Role as WireRole,
+    SaveSnapshotRequest, SaveSnapshotResponse, SnapshotChunk, StatusRequest, TransferLeaderRequest,
+    TransferLeaderResponse,
 };
+use prost::Message as _;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
@@ -12,10 +15,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
-use crate::actors::{Call, CallError, MemberInfo, Reader, Replica, Role};
-use crate::state::access::Need;
-use crate::state::{LogTime, State};
-use muster_proto::auth_v2::Permission;
+use super::operator::Operators;
+use crate::actors::{MemberInfo, Replica, ReplicaInfo, Role};
+use crate::state::LogTime;
 
 /// Bytes of a snapshot that are sent at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -23,32 +25,96 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// So many of them wait for a client that is slower than the disk.
 const CHUNKS_WAITING: usize = 4;
 
+/// Bytes of a report that a peer is given: a frame before the other side is known holds 16 KiB.
+const REPORT_BYTES_MAX: usize = 12 * 1024;
+
 /// The service.
 #[derive(Clone)]
 pub(super) struct ReplicaService {
     pub(super) replica: Replica,
-    pub(super) reader: Reader,
+    pub(super) operators: Operators,
     pub(super) desk: Desk,
 }
 
 impl ReplicaService {
-    /// Who may look is judged by the state of this replica alone: an operator must see something when
-    /// nothing else works.
-    fn may_look(&self, call: &Call) -> Result<(), Status> {
-        self.judge(&self.reader.local(), call, Permission::ClusterDebugDump)
+    /// What every member says, asked now.
+    async fn everybody(&self) -> GroupStatus {
+        let (own, group) = (self.replica.info(), self.replica.group_info());
+        let told = self.replica.ask_peers().await;
+        let replicas = own.members.iter().map(|member| {
+            let answer = if member.id == own.id {
+                Ok(standing(own.clone()))
+            } else {
+                let told = told.iter().find(|told| told.id == member.id);
+                read(told.map(|told| &told.report))
+            };
+            let (status, silence) = match answer {
+                Ok(status) => (Some(status), String::new()),
+                Err(silence) => (None, silence),
+            };
+            Report {
+                id: member.id.clone(),
+                name: member.name.clone(),
+                peer_address: member.address.clone(),
+                voter: member.voter,
+                zone: member.zone.clone(),
+                status,
+                silence,
+            }
+        });
+        let mut replicas: Vec<Report> = replicas.collect();
+        replicas.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+        GroupStatus {
+            group: own.group.clone(),
+            replicas,
+            change: group.change,
+            removed: u64::try_from(group.removed).unwrap_or(u64::MAX),
+            target_voters: group.target_voters,
+            dead_after_seconds: group.dead_after.map_or(0, |silence| silence.as_secs()),
+        }
     }
+}
 
-    /// Who may act is judged by the state that the group agrees on, which knows of every token that was
-    /// revoked; and it takes what only an administrator has.
-    async fn may_act(&self, call: &Call) -> Result<(), Status> {
-        let view = self.reader.current(call.deadline).await?;
-        self.judge(&view, call, Permission::ClusterEnterprisePause)
+/// What a peer that asks how this replica is gets to read: see [`read`].
+pub fn report(info: ReplicaInfo) -> Vec<u8> {
+    let mut status = standing(info);
+    let whole = status.encode_to_vec();
+    if whole.len() <= REPORT_BYTES_MAX {
+        return whole;
     }
+    // A frame between strangers has little room; the members are known anyway.
+    status.members.clear();
+    status.encode_to_vec()
+}
 
-    fn judge(&self, view: &State, call: &Call, permission: Permission) -> Result<(), Status> {
-        let need = Need::PermissionIfOn(permission);
-        let judged = view.require(Some(&call.caller), need, self.desk.now());
-        Ok(judged.map_err(CallError::Rejected)?)
+/// A peer's report, or why there is none.
+fn read(report: Option<&Result<Bytes, String>>) -> Result<ReplicaStatus, String> {
+    match report {
+        None => Err("it became a member just now".to_owned()),
+        Some(Err(silence)) => Err(silence.clone()),
+        Some(Ok(bytes)) => ReplicaStatus::decode(bytes.clone())
+            .map_err(|error| format!("its answer cannot be read: {error}")),
+    }
+}
+
+fn standing(info: ReplicaInfo) -> ReplicaStatus {
+    ReplicaStatus {
+        id: info.id,
+        name: info.name,
+        group: info.group,
+        role: role(info.role).into(),
+        leader: info.leader.unwrap_or_default(),
+        term: info.term,
+        commit_index: info.commit,
+        applied_index: info.applied,
+        last_index: info.last,
+        log_bytes: info.log_bytes,
+        applied_time: LogTime(info.time_us).on_wire(),
+        leader_seen_ms: info.leader_age.map(millis),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        draining: info.draining,
+        quarantined: info.quarantined,
+        members: info.members.into_iter().map(member).collect(),
     }
 }
 
@@ -59,26 +125,17 @@ impl replica_server::Replica for ReplicaService {
         request: Request<StatusRequest>,
     ) -> Result<Response<ReplicaStatus>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.may_look(&call)?;
-        let info = self.replica.info();
-        Ok(Response::new(ReplicaStatus {
-            id: info.id,
-            name: info.name,
-            group: info.group,
-            role: role(info.role).into(),
-            leader: info.leader.unwrap_or_default(),
-            term: info.term,
-            commit_index: info.commit,
-            applied_index: info.applied,
-            last_index: info.last,
-            log_bytes: info.log_bytes,
-            applied_time: LogTime(info.time_us).on_wire(),
-            leader_seen_ms: info.leader_age.map(millis),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            draining: info.draining,
-            quarantined: info.quarantined,
-            members: info.members.into_iter().map(member).collect(),
-        }))
+        self.operators.may_look(&call)?;
+        Ok(Response::new(standing(self.replica.info())))
+    }
+
+    async fn group(
+        &self,
+        request: Request<GroupStatusRequest>,
+    ) -> Result<Response<GroupStatus>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        self.operators.may_look(&call)?;
+        Ok(Response::new(self.everybody().await))
     }
 
     async fn transfer_leader(
@@ -86,7 +143,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.may_act(&call).await?;
+        self.operators.may_act(&call).await?;
         let to = request.into_inner().to;
         let to = Some(to.as_str()).filter(|to| !to.is_empty());
         let leader = self.replica.transfer_leader(to, call.deadline).await?;
@@ -100,7 +157,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<SaveSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let (place, call) = self.desk.open(&request)?;
-        self.may_act(&call).await?;
+        self.operators.may_act(&call).await?;
         let saved = self.replica.save_snapshot().await?;
         let file = File::open(&saved.path).await.map_err(|error| unreadable(&error))?;
         let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
@@ -116,7 +173,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<SaveSnapshotRequest>,
     ) -> Result<Response<SaveSnapshotResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.may_act(&call).await?;
+        self.operators.may_act(&call).await?;
         let saved = self.replica.save_snapshot().await?;
         Ok(Response::new(SaveSnapshotResponse {
             path: saved.path.display().to_string(),

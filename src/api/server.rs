@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::try_join_all;
 use muster_proto::muster::v1::fleet_server::FleetServer;
+use muster_proto::muster::v1::membership_server::MembershipServer;
 use muster_proto::muster::v1::replica_server::ReplicaServer;
 use muster_proto::muster::v1::restore_server::RestoreServer;
 use muster_proto::{admin_v2, auth_v2, enterprise_v2, identity_v2, license_v2, versionpb_v2};
@@ -32,6 +33,8 @@ use super::lanes::{Lane, Lanes};
 use super::license::LicenseService;
 use super::limits::{Guard, RateLimits};
 use super::measure::Measure;
+use super::membership::MembershipService;
+use super::operator::Operators;
 use super::replica::ReplicaService;
 use super::restore::RestoreService;
 use super::selfhood::Selfhood;
@@ -68,6 +71,8 @@ pub struct Api {
     pub replica: Replica,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Where join tokens come from.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// How the edge behaves.
@@ -223,10 +228,17 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         clock: Arc::clone(&api.clock),
         version: options.version.clone(),
     };
+    let judge = Operators { reader: api.reader.clone(), clock: Arc::clone(&api.clock) };
     let replica = ReplicaService {
         replica: api.replica.clone(),
-        reader: api.reader.clone(),
+        operators: judge.clone(),
         desk: operators.clone(),
+    };
+    let membership = MembershipService {
+        replica: api.replica.clone(),
+        operators: judge,
+        desk: operators.clone(),
+        entropy: Arc::clone(&api.entropy),
     };
     let restore = RestoreService {
         license: api.license.clone(),
@@ -252,6 +264,7 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
             options.version.clone()
         ))))
         .add_service(tuned!(ReplicaServer::new(replica)))
+        .add_service(tuned!(MembershipServer::new(membership)))
         .add_service(tuned!(RestoreServer::new(restore)))
         .add_service(tuned!(FleetServer::new(fleet)));
     with_reflection(routes)

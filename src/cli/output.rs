@@ -12,6 +12,10 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// The group agrees, but not all is as it should be.
+    Degraded = 7,
+    /// The group cannot agree, or nobody of it can be reached.
+    Down = 8,
     /// Something inside failed, IO included.
     Internal = 70,
     /// Stored data is damaged.

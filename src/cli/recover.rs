@@ -1,6 +1,6 @@
 //! `muster recover …`: what is left when a majority of the replicas is lost for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -90,12 +90,13 @@ impl ForceNewGroup {
     /// Somebody says which replicas are lost, all of them and no other.
     fn confirm(&self, chosen: &Stopped) -> Result<(), Failure> {
         let others = chosen.others();
-        let wanted: BTreeSet<String> = others.iter().map(ReplicaId::to_string).collect();
+        let wanted: BTreeSet<String> = others.keys().map(ReplicaId::to_string).collect();
         let list = wanted.iter().cloned().collect::<Vec<_>>().join(" ");
         if self.lost.is_empty() && !wanted.is_empty() {
             let question = format!(
                 "The other replicas of the group are given up for ever. If a majority of them can \
-                 still start, stop here. They are: {list}"
+                 still start, stop here. They are: {}",
+                told(others)
             );
             let flag = "once --lost ID for each of them";
             return confirm::typed(&question, &list, flag);
@@ -112,6 +113,14 @@ impl ForceNewGroup {
 pub(super) fn refused(what: &str, error: &Refused) -> Failure {
     let failure = Failure::new(what).because(error);
     if error.is_damage() { failure.exit(Exit::Damaged) } else { failure }
+}
+
+fn told(others: &BTreeMap<ReplicaId, String>) -> String {
+    let told = others.iter().map(|(id, name)| match name.as_str() {
+        "" => id.to_string(),
+        name => format!("{id} ({name})"),
+    });
+    told.collect::<Vec<_>>().join(" ")
 }
 
 fn tell(all: &[Stopped]) -> String {
@@ -149,7 +158,11 @@ fn seen_json(all: &[Stopped]) -> serde_json::Value {
             "last_term": survey.last.term,
             "commit_index": survey.commit,
             "state": hex::encode(stopped.state().digest()),
-            "others": stopped.others().iter().map(ReplicaId::to_string).collect::<Vec<_>>(),
+            "others": stopped
+                .others()
+                .iter()
+                .map(|(id, name)| json!({ "replica": id.to_string(), "name": name }))
+                .collect::<Vec<_>>(),
         })
     });
     json!({ "most_advanced_first": folders.collect::<Vec<_>>() })

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use muster_proto::muster::v1::{ReplicaStatus, Role, StatusRequest};
 use tonic::{Code, Status};
 
 use super::go;
@@ -17,7 +16,8 @@ use crate::dial::Roots;
 /// Which replicas to ask.
 #[derive(Debug, Args)]
 pub(super) struct Remote {
-    /// `[grpc://|grpcs://]HOST[:PORT]` of a replica; several are tried in turn. Without it the
+    /// `[grpc://|grpcs://]HOST[:PORT]` of a replica; several are tried at once, and the first to
+    /// answer is asked. Without it the
     /// enterprise context is used.
     #[arg(long, env = "MUSTER_ADDRESS", value_name = "ADDRESS", value_delimiter = ',')]
     address: Vec<String>,
@@ -42,13 +42,10 @@ pub(super) enum Format {
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 impl Remote {
-    /// All that were named, one entry for each that can or cannot be reached.
-    async fn servers(
-        &self,
-        invocation: &Invocation,
-    ) -> Result<Vec<Result<Server, Failure>>, Failure> {
+    /// The first replica that can be reached; all are dialled at once.
+    pub(super) async fn any(&self, invocation: &Invocation) -> Result<Server, Failure> {
         if self.address.is_empty() {
-            return Ok(vec![Server::of_context(invocation, CONNECT_LIMIT).await]);
+            return Server::of_context(invocation, CONNECT_LIMIT).await;
         }
         let roots = match &self.ca_cert {
             None => Roots::System,
@@ -57,56 +54,17 @@ impl Remote {
                     .because(&error)
             })?),
         };
-        let mut servers = Vec::new();
+        let mut dials = Vec::new();
         for text in &self.address {
             let address = text
                 .parse()
                 .map_err(|error| Failure::new(format!("{text:?} is no address")).because(&error))?;
             let target = Target { address, roots: roots.clone() };
-            servers.push(Server::at(invocation, target, CONNECT_LIMIT).await);
+            dials.push(Box::pin(Server::at(invocation, target, CONNECT_LIMIT)));
         }
-        Ok(servers)
+        let (server, _others) = futures::future::select_ok(dials).await?;
+        Ok(server)
     }
-
-    /// The first replica that can be reached.
-    pub(super) async fn any(&self, invocation: &Invocation) -> Result<Server, Failure> {
-        let mut last = None;
-        for server in self.servers(invocation).await? {
-            match server {
-                Ok(server) => return Ok(server),
-                Err(failure) => last = Some(failure),
-            }
-        }
-        Err(last.unwrap_or_else(|| Failure::new("no address was given")))
-    }
-
-    /// The leader if it is among the replicas that can be reached, else any of them.
-    pub(super) async fn leader(
-        &self,
-        invocation: &Invocation,
-    ) -> Result<(Server, ReplicaStatus), Failure> {
-        let (mut other, mut last) = (None, None);
-        for server in self.servers(invocation).await? {
-            let answer = match server {
-                Ok(server) => status(&server).await.map(|status| (server, status)),
-                Err(failure) => Err(failure),
-            };
-            match answer {
-                Ok((server, status)) if status.role() == Role::Leader => {
-                    return Ok((server, status));
-                }
-                Ok(answer) => other = Some(answer),
-                Err(failure) => last = Some(failure),
-            }
-        }
-        other.ok_or_else(|| last.unwrap_or_else(|| Failure::new("no address was given")))
-    }
-}
-
-/// What the replica says of itself.
-pub(super) async fn status(server: &Server) -> Result<ReplicaStatus, Failure> {
-    let answer = server.call(server.replica().status(StatusRequest {})).await;
-    answer.map_err(|status| refused(server, "cannot get the status of", &status))
 }
 
 /// A call that failed, and what to do about it.

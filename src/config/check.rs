@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::settings::{Origin, Settings};
 use super::{ConfigError, roles, values};
+use crate::address::Address;
 use crate::api::{CompatVersion, Network, Origins, RateRules};
 use crate::seal::{DataKey, KEY_TEXT_BYTES_MIN};
 use crate::telemetry::{LogFormat, LogOptions};
@@ -28,6 +29,14 @@ pub struct Config {
     pub peer_listen: SocketAddr,
     /// The first replicas of the group, this one among them; empty: alone.
     pub initial_cluster: Vec<Seed>,
+    /// Where other replicas reach this one, if that was said.
+    pub peer_address: Option<String>,
+    /// Where this replica stands; may be empty.
+    pub zone: String,
+    /// How an empty folder becomes that of a new replica of a group that has begun.
+    pub join: Option<Join>,
+    /// How long an observer has to keep up before it votes.
+    pub promote_after: Duration,
     /// What the first replicas know each other by.
     pub bootstrap_token: Option<Secret>,
     /// What secrets that come back in clear are sealed with.
@@ -68,6 +77,17 @@ pub struct Config {
     pub log: LogOptions,
     /// What Pachyderm's own variables ask for.
     pub environment: PachydermEnvironment,
+}
+
+/// How a replica gets into a group that has begun.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The API of one that is in it.
+    pub address: Address,
+    /// Certificates to trust for it; none: the system's.
+    pub ca: Option<PathBuf>,
+    /// What lets this replica in.
+    pub token: Secret,
 }
 
 /// One of the first replicas.
@@ -159,7 +179,8 @@ impl Check<'_> {
     /// Reads every value, so that every problem is found; none if one is missing for good.
     fn config(&mut self) -> Option<Config> {
         let initial_cluster = self.seeds();
-        let alone = initial_cluster.is_empty();
+        let join = self.join();
+        let alone = initial_cluster.is_empty() && self.text("join").is_none();
         let peer_default = if alone { "127.0.0.1:31659" } else { "0.0.0.0:31659" };
         let data = self.required("data");
         let grpc_listen = self.parsed("grpc-listen");
@@ -168,7 +189,9 @@ impl Check<'_> {
             Some(_) => self.parsed("peer-listen"),
             None => peer_default.parse().ok(),
         };
-        let bootstrap_token = self.bootstrap_token();
+        let bootstrap_token = self.secret("bootstrap-token", "bootstrap-token-file");
+        let peer_address = self.peer_address();
+        let promote_after = self.read("promote-after", values::span);
         let data_key = self.data_key();
         let peer_tls = self.peer_tls();
         let api_tls = self.api_tls();
@@ -194,6 +217,10 @@ impl Check<'_> {
             ops_listen: ops_listen?,
             peer_listen: peer_listen?,
             initial_cluster,
+            peer_address,
+            zone: self.text("zone").unwrap_or_default(),
+            join,
+            promote_after: promote_after?,
             bootstrap_token,
             data_key,
             peer_tls,
@@ -242,8 +269,21 @@ impl Check<'_> {
         if config.own_heartbeat_interval.is_zero() {
             self.problem("own-heartbeat-interval", "must be more than nothing");
         }
+        let is_anywhere = config.peer_listen.ip().is_unspecified();
+        if config.join.is_some() && config.peer_address.is_none() && is_anywhere {
+            self.problem(
+                "peer-address",
+                "is required with --join: the others have to reach this one",
+            );
+        }
         if config.initial_cluster.is_empty() {
             return;
+        }
+        if config.join.is_some() {
+            self.problem(
+                "join",
+                "does not go together with an initial cluster: a replica does either",
+            );
         }
         if !config.initial_cluster.iter().any(|seed| seed.name == config.name) {
             self.problem(
@@ -276,25 +316,48 @@ impl Check<'_> {
         seeds
     }
 
-    fn bootstrap_token(&mut self) -> Option<Secret> {
-        if let Some(token) = self.text("bootstrap-token") {
-            return Some(Secret::new(token));
+    /// A secret that is given in clear or in a file.
+    fn secret(&mut self, name: &str, file: &str) -> Option<Secret> {
+        if let Some(secret) = self.text(name) {
+            return Some(Secret::new(secret));
         }
-        let path = self.text("bootstrap-token-file")?;
+        let path = self.text(file)?;
         match std::fs::read_to_string(&path) {
             Err(error) => {
-                self.problem_with(
-                    "bootstrap-token-file",
-                    &path,
-                    &format!("cannot be read: {error}"),
-                );
+                self.problem_with(file, &path, &format!("cannot be read: {error}"));
                 None
             }
-            Ok(token) if token.trim().is_empty() => {
-                self.problem_with("bootstrap-token-file", &path, "is empty");
+            Ok(secret) if secret.trim().is_empty() => {
+                self.problem_with(file, &path, "is empty");
                 None
             }
-            Ok(token) => Some(Secret::new(token.trim().to_owned())),
+            Ok(secret) => Some(Secret::new(secret.trim().to_owned())),
+        }
+    }
+
+    fn join(&mut self) -> Option<Join> {
+        self.text("join")?;
+        let address = self.parsed("join");
+        let token = self.secret("join-token", "join-token-file");
+        let is_given =
+            ["join-token", "join-token-file"].iter().any(|name| self.text(name).is_some());
+        if !is_given {
+            self.problem(
+                "join-token-file",
+                "is required with --join: muster replica token makes one",
+            );
+        }
+        Some(Join { address: address?, ca: self.text("join-ca").map(Into::into), token: token? })
+    }
+
+    fn peer_address(&mut self) -> Option<String> {
+        let text = self.text("peer-address")?;
+        match values::address(&text) {
+            Ok(()) => Some(text),
+            Err(what) => {
+                self.problem_with("peer-address", &text, &what);
+                None
+            }
         }
     }
 

@@ -9,7 +9,7 @@ mod secret;
 mod settings;
 mod values;
 
-pub use check::{ApiTls, Config, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers};
+pub use check::{ApiTls, Config, Join, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers};
 pub use keys::Flags;
 pub use secret::Secret;
 pub use settings::{Origin, Settings};

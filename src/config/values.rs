@@ -36,6 +36,13 @@ pub(super) fn rate(text: &str) -> Result<(&str, Option<Rate>), String> {
     Ok((name, Some(Rate { count, span })))
 }
 
+/// Checks `HOST:PORT`.
+pub(super) fn address(text: &str) -> Result<(), String> {
+    named_address(&format!("name={text}"))
+        .map(drop)
+        .map_err(|_| "is not of the form HOST:PORT".to_owned())
+}
+
 /// Reads `NAME=HOST:PORT`.
 pub(super) fn named_address(text: &str) -> Result<(String, String), String> {
     let wrong = || "is not of the form NAME=HOST:PORT".to_owned();

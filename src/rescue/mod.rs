@@ -1,6 +1,7 @@
 //! What an operator does to data that no replica runs on: verify a snapshot, restore one, let the one
 //! replica that a lost group left go on as a new group.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use muster_cluster::folder::{Identity, Lineage};
@@ -108,9 +109,8 @@ impl Stopped {
     }
 
     /// Those of its group that are not this replica: who is given up when it goes on alone.
-    pub fn others(&self) -> Vec<ReplicaId> {
-        let me = self.survey().identity.replica;
-        self.survey().voters.iter().copied().filter(|id| *id != me).collect()
+    pub fn others(&self) -> &BTreeMap<ReplicaId, String> {
+        &self.survey().others
     }
 
     fn is_called(&self, name_or_id: &str) -> bool {

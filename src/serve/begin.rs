@@ -12,7 +12,7 @@ use muster_cluster::group::{ChangeTimers, Group, GroupEnd, GroupOptions, Timers}
 use muster_cluster::net::PeerTls;
 use tokio::net::TcpListener;
 
-use super::ServeError;
+use super::{ServeError, join};
 use crate::activation::{TrustRoot, TrustRoots};
 use crate::actors::Machine;
 use crate::api::ApiTls;
@@ -89,8 +89,16 @@ pub(super) async fn begin_group(
     listener: &TcpListener,
     tls: Option<PeerTls>,
 ) -> Result<Started, ServeError> {
+    if let Some(started) = bootstrap::joined(folder) {
+        let identity = &started.identity;
+        folder.check(identity.group, identity.replica, &config.name)?;
+        return Ok(at_own_address(started, config));
+    }
+    if let Some(wanted) = config.join.as_ref().filter(|_| folder.identity().is_none()) {
+        return join::join(config, wanted, folder).await;
+    }
     let list: Vec<(String, String)> = if config.initial_cluster.is_empty() {
-        vec![(config.name.clone(), config.peer_listen.to_string())]
+        vec![(config.name.clone(), own_address(config))]
     } else {
         let pair = |seed: &crate::config::Seed| (seed.name.clone(), seed.address.clone());
         config.initial_cluster.iter().map(pair).collect()
@@ -99,6 +107,21 @@ pub(super) async fn begin_group(
     let plan = Plan::new(&config.name, &list, TokenDigest::of(token))?;
     let options = BootstrapOptions { folder, plan, listener, tls, now: SystemClock.now() };
     Ok(bootstrap::run(options).await?)
+}
+
+/// Where the others reach this replica.
+pub(super) fn own_address(config: &Config) -> String {
+    config.peer_address.clone().unwrap_or_else(|| config.peer_listen.to_string())
+}
+
+/// A replica that founded its group alone may have moved since, and nobody else would know.
+fn at_own_address(mut started: Started, config: &Config) -> Started {
+    let me = started.identity.replica;
+    let own = started.founders.iter_mut().chain(&mut started.members);
+    for member in own.filter(|member| member.id == me) {
+        member.address = own_address(config);
+    }
+    started
 }
 
 /// Starts this replica's part in the group.
@@ -121,7 +144,7 @@ pub(super) async fn start_group(
             heartbeat_ticks: config.timers.heartbeat_ticks,
         },
         snapshot: snapshot_policy(config),
-        changes: ChangeTimers::default(),
+        changes: ChangeTimers { gate: config.promote_after, ..ChangeTimers::default() },
         seed: entropy::seed(&SystemEntropy),
         clock: Arc::new(|| SystemClock.now()),
     };

@@ -82,6 +82,9 @@ pub enum ServeError {
     /// The group could not begin.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// A group did not take this replica.
+    #[error("the group does not let this replica in: {0}")]
+    NotLetIn(String),
     /// The replica could not join its group.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -114,6 +117,7 @@ impl ServeError {
             | ServeError::ApiTls { .. }
             | ServeError::PeerTls(_)
             | ServeError::Plan(_)
+            | ServeError::NotLetIn(_)
             | ServeError::Bootstrap(BootstrapError::Misfit(_) | BootstrapError::Refused(_)) => 78,
             ServeError::Folder(error) | ServeError::Bootstrap(BootstrapError::Folder(error)) => {
                 of_folder(error)

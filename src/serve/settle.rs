@@ -48,6 +48,12 @@ pub(super) async fn settle(config: Config, parts: Parts) {
              wait; look at muster restore status, then say muster restore confirm"
         );
     }
+    if let Some(address) = &config.peer_address {
+        let settled = parts.replica.settle_address(address, Instant::now() + PATIENCE).await;
+        if let Err(error) = settled {
+            tracing::warn!(%error, "the group still has this replica at its address of before");
+        }
+    }
     settle_license(&config, &parts.license, &deployment_id).await;
     if let Some(token) = &config.environment.root_token {
         tell("the root token", until_answered("the root token", || sign_root(&parts, token)).await);

@@ -12,7 +12,7 @@ pub const INDEX_MARGIN: u64 = 1 << 35;
 
 /// How far log time jumps beyond the later of the snapshot and the clock: the clocks of the group
 /// before may have been ahead of this one.
-pub const TIME_MARGIN_SECONDS: u64 = 60;
+pub const TIME_MARGIN_SECONDS: u64 = 10;
 
 /// What becomes of a state that founds a group.
 #[derive(Clone, Copy, Debug)]

@@ -171,6 +171,8 @@ fn every_command_has_a_help_text() {
         "fleet",
         "tls",
         "snapshot",
+        "restore",
+        "recover",
         "bench",
     ] {
         let help = cli.ok(&[command, "--help"]);

@@ -25,6 +25,7 @@ mod licensing;
 mod limits;
 mod machine;
 mod member;
+mod membership;
 mod ops;
 mod parsers;
 mod rescue;

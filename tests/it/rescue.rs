@@ -209,8 +209,8 @@ async fn the_one_that_is_left_goes_on_and_the_others_are_refused_for_ever() {
     let done = with(&["--survivor", "r0", "--lost", &ids[1], "--lost", &ids[2]]);
     assert_eq!(done.code, 0, "{done:?}");
 
-    let mut alone = world.command_alone(0);
-    world.launch_as(0, &mut alone);
+    // With the flags of before: what the folder says counts.
+    world.launch(0);
     world.wait_ready_one(0);
     let client = world.client(0);
     assert_eq!(client.clusters().await.unwrap().len(), 2, "nothing that it knew is lost");

@@ -117,10 +117,11 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
 
 /// Makes a fresh folder that of a replica that a group has let in ([`crate::group::Group::admit`]).
 /// The replica then starts with an empty log, as an observer, and waits for the leader. A folder that
-/// is of the same admission already stays as it is; any other is refused.
+/// is of the same admission already stays as it is; any other is refused. `lineage` is that of the group.
 pub fn join(
     folder: &mut DataFolder,
     admission: &Admission,
+    lineage: Lineage,
     now: Timestamp,
 ) -> Result<Started, FolderError> {
     let identity = Identity {
@@ -128,7 +129,7 @@ pub fn join(
         replica: admission.replica,
         name: admission.name.clone(),
         created: now,
-        lineage: Lineage::default(),
+        lineage,
     };
     folder.adopt_joined(identity, admission)?;
     tracing::info!(
@@ -188,7 +189,7 @@ async fn ask_all(plan: &Plan, tls: Option<&PeerTls>) -> BTreeMap<String, Answer>
     let mut asking = JoinSet::new();
     for (name, address) in plan.others() {
         let (name, address, tls) = (name.to_owned(), address.to_owned(), tls.cloned());
-        let question = hello::Question { asker: plan.me.clone() };
+        let question = hello::Question { asker: plan.me.clone(), report: false };
         asking.spawn(async move {
             let answer = link::question(&address, &name, tls.as_ref(), &question, TIME_LIMIT).await;
             (name, answer)

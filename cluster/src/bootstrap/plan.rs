@@ -143,6 +143,11 @@ impl Promise {
         GroupId(first)
     }
 
+    /// Who promised.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.disks.keys()
+    }
+
     /// Whether a configuration still describes the group. Addresses may have changed.
     pub fn check(&self, plan: &Plan) -> Result<(), Misfit> {
         let names = |names: Vec<&String>| {

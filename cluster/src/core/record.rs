@@ -76,7 +76,7 @@ fn stored(
 pub fn conf_at_the_end(
     log: &LoadedLog,
     snapshot: Option<&SnapshotMeta>,
-) -> Result<Option<Conf>, CoreError> {
+) -> Result<Option<StoredConf>, CoreError> {
     let Some(StoredConf { mut conf, record }) = stored(log, snapshot)? else { return Ok(None) };
     let mut group = record.unwrap_or_default();
     for entry in &log.entries {
@@ -94,7 +94,7 @@ pub fn conf_at_the_end(
             conf = after;
         }
     }
-    Ok(Some(conf))
+    Ok(Some(StoredConf { conf, record: Some(group) }))
 }
 
 impl Core {

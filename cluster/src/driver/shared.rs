@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
     thread,
@@ -59,7 +59,12 @@ pub(crate) struct Shared<M: StateMachine> {
     /// Bytes.
     pub(crate) disk_free: AtomicU64,
     pub(crate) ending: Ending,
+    /// How this replica is, for peers that ask.
+    pub(crate) report: OnceLock<Report>,
 }
+
+/// Tells how a replica is.
+pub(crate) type Report = Box<dyn Fn() -> Bytes + Send + Sync>;
 
 impl<M: StateMachine> Shared<M> {
     /// Stops everything; the first reason counts.
@@ -127,6 +132,10 @@ impl<M: StateMachine> PeerEvents for Events<M> {
 
     fn down(&self, peer: ReplicaId) {
         self.0.inbox.push(Input::PeerDown(peer));
+    }
+
+    fn report(&self) -> Bytes {
+        self.0.report.get().map_or_else(Bytes::new, |report| report())
     }
 
     fn superseded(&self, peer: &Member) {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64},
         mpsc::{channel, sync_channel},
     },
@@ -102,6 +102,7 @@ pub(crate) async fn start<M: StateMachine>(
         disk_low: AtomicBool::new(false),
         disk_free: AtomicU64::new(u64::MAX),
         ending,
+        report: OnceLock::new(),
         group,
         record: watch::Sender::new(Arc::clone(opened.core.record())),
         settings: members,

@@ -120,6 +120,9 @@ pub(crate) struct Question {
     /// The asker's name, for the other side's log.
     #[prost(string, tag = "1")]
     pub(crate) asker: String,
+    /// Wants to hear how the replica is.
+    #[prost(bool, tag = "2")]
+    pub(crate) report: bool,
 }
 
 /// What a replica says about itself to one that wants to begin a group.
@@ -142,4 +145,7 @@ pub(crate) struct Answer {
     /// The group it has promised to begin, 16 bytes; empty before it did.
     #[prost(bytes = "vec", tag = "6")]
     pub(crate) promised: Vec<u8>,
+    /// How it is, if that was asked; opaque here.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(crate) report: bytes::Bytes,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame::Kind;
-use super::hello::{Answer, Hello, PROTOCOL, Reason, Refusal, Welcome};
+use super::hello::{Answer, Hello, PROTOCOL, Question, Reason, Refusal, Welcome};
 use super::link::{self, Channel, LinkError};
 use super::roster::Book;
 use super::{Lane, MAX_PAYLOAD, tls};
@@ -108,9 +109,15 @@ impl Listener {
         let first = link::receive(&mut channel).await?;
         let examined = match first.kind {
             Kind::Question => {
+                let asked = Question::decode(first.payload)?;
                 let answer = Answer {
                     name: self.book.local.name.clone(),
                     group: self.book.local.group.0.to_be_bytes().to_vec(),
+                    report: if asked.report {
+                        self.book.local.events.report()
+                    } else {
+                        Bytes::new()
+                    },
                     ..Answer::default()
                 };
                 link::say(&mut channel, Kind::Answer, &answer).await?;

@@ -75,6 +75,10 @@ pub trait PeerEvents: Send + Sync + 'static {
     fn down(&self, peer: ReplicaId);
     /// `peer` says that this replica was removed from the group.
     fn told_removed(&self, peer: ReplicaId);
+    /// How this replica is, for a peer that asks; nothing if nobody knows.
+    fn report(&self) -> Bytes {
+        Bytes::new()
+    }
     /// `peer` says that another group took the place of this one for ever.
     fn superseded(&self, _peer: &Member) {}
 }
@@ -201,6 +205,24 @@ impl Peers {
                 SendError::QueueFull(to)
             }
         })
+    }
+
+    /// Asks `member` how it is.
+    pub(crate) async fn ask(&self, member: &Member, limit: Duration) -> Result<Bytes, String> {
+        let local = &self.shared.book.local;
+        let question = hello::Question { asker: local.name.clone(), report: true };
+        let tls = local.tls.as_ref();
+        let asked = link::question(&member.address, &member.name, tls, &question, limit).await;
+        match asked {
+            Ok(answer) if answer.group != local.group.0.to_be_bytes() => {
+                Err("a replica of another group answers at its address".to_owned())
+            }
+            Ok(answer) if answer.report.is_empty() => {
+                Err("it runs, but does not say how it is".to_owned())
+            }
+            Ok(answer) => Ok(answer.report),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Sends what is queued, for at most a second, then cuts every connection.

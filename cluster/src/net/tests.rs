@@ -476,7 +476,7 @@ async fn a_member_of_a_group_says_so_to_one_that_wants_to_begin() {
     let authority = Authority::new();
     let (_a, _b, members) =
         two(Start::new(1, Some(authority.tls("a"))), Start::new(2, Some(authority.tls("b")))).await;
-    let question = Question { asker: "c".into() };
+    let question = Question { asker: "c".into(), report: false };
     let tls = authority.tls("c");
     let answer =
         link::question(&members[1].address, "b", Some(&tls), &question, DEADLINE).await.unwrap();

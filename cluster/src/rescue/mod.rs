@@ -9,20 +9,24 @@ mod swap;
 #[cfg(test)]
 mod tests;
 
-use std::{fs, io, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 
 use crate::{
-    bootstrap::replica_id,
+    bootstrap::{Promise, replica_id},
     core::{CoreError, conf_at_the_end, reconcile},
     folder::{DataFolder, FolderError, Identity, Lineage, NEXT},
     log::{FileLog, LogError, LogMark, LogStore},
     machine::{LoadError, StateMachine},
-    members::{Conf, StoredConf},
+    members::{Admission, Conf, StoredConf},
     sessions::{EntryError, Picture, Replicated},
     snapshot::{self, FileSnapshots, SnapshotError, SnapshotMeta, SnapshotStore},
-    types::{GroupId, ReplicaId, Timestamp},
+    types::{GroupId, Member, ReplicaId, Timestamp},
 };
 
 /// Why data cannot be looked at or taken over.
@@ -126,8 +130,8 @@ pub struct Survey {
     pub last: LogMark,
     /// Up to where it knew the log to be agreed.
     pub commit: u64,
-    /// Who votes in its group, itself included; empty if it never got to know.
-    pub voters: Vec<ReplicaId>,
+    /// Everybody else in its group, with the name if that is known.
+    pub others: BTreeMap<ReplicaId, String>,
 }
 
 impl Survey {
@@ -163,22 +167,46 @@ pub fn survey<M: StateMachine>(path: &Path) -> Result<Survivor<M>, RescueError> 
         Some(meta) => load::<M>(&mut store.open(meta.index)?)?,
         None => Replicated::empty(),
     };
-    // Who was in the group does not matter to the next one.
     for entry in &log.entries {
         if entry.index > state.index() {
             state.apply(entry)?;
         }
     }
-    let voters = conf_at_the_end(&log, newest.as_ref())?.map(|conf| conf.voters);
+    let others = match conf_at_the_end(&log, newest.as_ref())? {
+        None => BTreeMap::new(),
+        Some(conf) => others(&folder, &identity, &conf),
+    };
     let survey = Survey {
         path: path.to_owned(),
         identity,
         term: log.hard_state.term,
         last: log.entries.last().map_or(log.mark, crate::log::LogEntry::mark),
         commit: log.hard_state.commit,
-        voters: voters.into_iter().flatten().collect(),
+        others,
     };
     Ok(Survivor { folder, survey, machine: state.into_machine() })
+}
+
+/// Everybody but this replica, as far as configuration, record and promise name them.
+fn others(
+    folder: &DataFolder,
+    identity: &Identity,
+    stored: &StoredConf,
+) -> BTreeMap<ReplicaId, String> {
+    let mut names: BTreeMap<ReplicaId, String> = BTreeMap::new();
+    for name in folder.promise().into_iter().flat_map(Promise::names) {
+        names.insert(replica_id(identity.group, name), name.clone());
+    }
+    for (id, member) in stored.record.iter().flat_map(|record| &record.members) {
+        names.insert(*id, member.member.name.clone());
+    }
+    let mut everybody = stored.conf.everybody();
+    everybody.extend(stored.record.iter().flat_map(|record| record.members.keys().copied()));
+    everybody
+        .into_iter()
+        .filter(|id| *id != identity.replica)
+        .map(|id| (id, names.remove(&id).unwrap_or_default()))
+        .collect()
 }
 
 /// How a new group begins.
@@ -218,6 +246,15 @@ pub fn found<M: StateMachine>(
         created: beginning.now,
         lineage: beginning.lineage.clone(),
     };
+    // Where it is reached stands in its settings, and is told at each start.
+    let me = Member { id: identity.replica, name: identity.name.clone(), address: String::new() };
+    let admission = Admission {
+        group: identity.group,
+        replica: identity.replica,
+        name: identity.name.clone(),
+        founders: vec![me.clone()],
+        members: vec![me],
+    };
     let conf = StoredConf { conf: Conf::of_voters([identity.replica]), record: None };
     let meta = SnapshotMeta {
         group: beginning.group,
@@ -229,7 +266,7 @@ pub fn found<M: StateMachine>(
     };
     let picture = Picture::<M>::founding(meta.index, meta.term, meta.time, view);
     FileSnapshots::open(&folder.snapshots_path())?.write(meta, &mut picture.records())?;
-    folder.adopt(identity.clone())?;
+    folder.adopt_joined(identity.clone(), &admission)?;
     Ok(identity)
 }
 

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// What the new contents have too.
-const REPLACED: [&str; 3] = ["log.wal", "incarnation", "snapshots"];
+const REPLACED: [&str; 4] = ["log.wal", "incarnation", "admission", "snapshots"];
 /// What only the old ones have.
-const LEFT_BEHIND: [&str; 3] = ["log.fence", "promise", "admission"];
+const LEFT_BEHIND: [&str; 2] = ["log.fence", "promise"];
 /// The first to go and the last to come in: without it no replica starts.
 const IDENTITY: &str = "identity";
 

@@ -12,6 +12,7 @@ use muster_proto::enterprise_v2::api_client::ApiClient as EnterpriseClient;
 use muster_proto::identity_v2::api_client::ApiClient as IdentityClient;
 use muster_proto::license_v2::api_client::ApiClient as LicenseClient;
 use muster_proto::muster::v1::fleet_client::FleetClient;
+use muster_proto::muster::v1::membership_client::MembershipClient;
 use muster_proto::muster::v1::replica_client::ReplicaClient;
 use muster_proto::muster::v1::restore_client::RestoreClient;
 use muster_proto::pfs_v2::Project;
@@ -221,6 +222,11 @@ impl Server {
 
     pub(crate) fn replica(&self) -> ReplicaClient<Authorized> {
         ReplicaClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn membership(&self) -> MembershipClient<Authorized> {
+        MembershipClient::with_interceptor(self.channel.clone(), self.caller.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -42,7 +42,7 @@ fn a_restored_state_condemns_nobody_until_it_is_confirmed() {
             activated until=1000
             done
             ID_OR_SECRET_INVALID RECORDED license=Some("a")
-            founded at=69
+            founded at=19
             RECORDED QUARANTINED QUARANTINED license=Some("a")
             no: QUARANTINED lost
             done
@@ -69,7 +69,7 @@ fn the_own_gate_does_not_close_on_what_a_restored_state_does_not_know() {
             activated until=1000
             done
             done
-            founded at=60
+            founded at=10
             done
             no: QUARANTINED localhost
             license=ACTIVE gate=ACTIVE
@@ -131,7 +131,7 @@ fn only_an_administrator_confirms_when_auth_is_on() {
             done
             done
             token of robot:x until=0
-            founded at=60
+            founded at=10
             no: TOKEN_ABSENT
             no: NOT_AUTHORIZED robot:x needs CLUSTER_ENTERPRISE_PAUSE on CLUSTER ""
             done

@@ -116,7 +116,7 @@ async fn nobody_begins_while_one_is_missing() {
     // The third one listens and answers nothing; give the others several rounds with each other.
     for n in [0, 1] {
         for _ in 0..5 {
-            let question = hello::Question { asker: "test".into() };
+            let question = hello::Question { asker: "test".into(), report: false };
             let (name, address) = &list[n];
             let asked = link::question(address, name, None, &question, TIME_LIMIT).await.unwrap();
             assert!(asked.group.is_empty() && asked.promised.is_empty());
