@@ -4,6 +4,8 @@
 //! v1.5 with SHA-256 over the bytes of the token. Format, order of checks and texts are those of
 //! Pachyderm, so that its codes and everybody's tools work; whom to trust is configuration.
 
+#![warn(clippy::as_conversions, clippy::wildcard_enum_match_arm)]
+
 mod claims;
 mod code;
 mod issue;

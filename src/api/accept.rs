@@ -99,9 +99,8 @@ pub(super) async fn secured(
 /// The next connection; none once the servers have ended.
 async fn next<IO>(listener: &TcpListener, doors: &Doors<IO>) -> Option<TcpStream> {
     let ended = async {
-        match doors.first() {
-            Some(door) => door.closed().await,
-            None => (),
+        if let Some(door) = doors.first() {
+            door.closed().await;
         }
     };
     tokio::pin!(ended);

@@ -85,14 +85,12 @@ impl Api for EnterpriseService {
         let own_id = self.reader.local().server().cluster_id.clone();
         let pair = (asked.id, asked.secret);
         let server = asked.license_server;
-        let tied = match self.selfhood.other(&server, &own_id, call.deadline).await? {
-            Some(address) => self.tie.join(call, address, server, pair).await,
-            None => {
-                let version = self.version.to_string();
-                self.license.activate_enterprise(call, server, pair, version).await
-            }
-        };
-        tied?;
+        if let Some(address) = self.selfhood.other(&server, &own_id, call.deadline).await? {
+            self.tie.join(call, address, server, pair).await?;
+        } else {
+            let version = self.version.to_string();
+            self.license.activate_enterprise(call, server, pair, version).await?;
+        }
         Ok(Response::new(ActivateResponse {}))
     }
 

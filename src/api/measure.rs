@@ -12,7 +12,7 @@ use metrics::{Counter, Histogram};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -164,7 +164,7 @@ where
 
 /// A failed unary call carries its code in the headers; a good one has it in the trailers.
 fn code(response: &Response<Body>) -> Code {
-    let code = response.headers().get("grpc-status").map(|code| code.as_bytes());
+    let code = response.headers().get("grpc-status").map(HeaderValue::as_bytes);
     code.map_or(Code::Ok, Code::from_bytes)
 }
 

@@ -571,7 +571,9 @@ impl Check<'_> {
     fn problem(&mut self, name: &str, what: &str) {
         let line = match self.settings.origin(name) {
             Origin::Default => format!("{name} {what}"),
-            origin => format!("{name} ({origin}) {what}"),
+            origin @ (Origin::File(_) | Origin::Variable(_) | Origin::Flag(_)) => {
+                format!("{name} ({origin}) {what}")
+            }
         };
         self.problems.push(line);
     }

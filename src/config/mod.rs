@@ -2,6 +2,8 @@
 //! flags. [`Flags`] is the flags as given; [`Settings`] joins the four; [`Config`] is what holds, with
 //! everything that is wrong reported at once.
 
+#![warn(clippy::as_conversions, clippy::wildcard_enum_match_arm)]
+
 mod check;
 mod keys;
 mod roles;

@@ -336,7 +336,12 @@ pub(super) fn record_heartbeats(
             BeatOutcome::IdOrSecretInvalid if quarantine.catch(&beat.id, now) => {
                 BeatOutcome::Quarantined
             }
-            outcome => outcome,
+            outcome @ (BeatOutcome::Recorded
+            | BeatOutcome::IdOrSecretInvalid
+            | BeatOutcome::LicenseAbsent
+            | BeatOutcome::FieldInvalid
+            | BeatOutcome::Quarantined
+            | BeatOutcome::Unspecified) => outcome,
         })
         .map(i32::from)
         .collect();

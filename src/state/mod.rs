@@ -4,6 +4,8 @@
 //! replies and records are the messages of `muster.log.v1`. A rule is one function in the file of its
 //! noun: first the checks, a blank line, then the changes, which cannot fail.
 
+#![warn(clippy::as_conversions, clippy::wildcard_enum_match_arm)]
+
 pub mod access;
 pub mod auth;
 pub mod config;
@@ -86,6 +88,7 @@ impl State {
         Ok(done)
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each command, and none forgotten")]
     fn perform(&mut self, kind: &command::Kind, who: &Principal) -> Result<reply::Kind, Rejection> {
         use command::Kind;
         let now = self.time;

@@ -28,7 +28,7 @@ async fn stopped(snapshot: bool) -> Replicas {
 
 /// Starts the replica, which has to give up with this code and these words.
 fn assert_gives_up(world: &mut Replicas, exit: i32, words: &[&str]) {
-    fs::remove_file(world.log(0)).ok();
+    drop(fs::remove_file(world.log(0)));
     world.launch(0);
     let status = world.wait_ended(0);
     let printed = tail(&world.log(0), 20);

@@ -167,7 +167,7 @@ async fn a_read_only_data_folder_is_refused_and_stays_whole() {
         None => fs::set_permissions(&data, fs::Permissions::from_mode(0o555)).unwrap(),
     }
     let before = contents(&data);
-    fs::remove_file(world.log(0)).ok();
+    drop(fs::remove_file(world.log(0)));
     world.launch(0);
     let status = world.wait_ended(0);
     let printed = world.printed(0);

@@ -225,7 +225,8 @@ struct Seen {
 impl Callers {
     /// Ends the connections of one who is no peer any more.
     pub(super) fn leave(&self, id: ReplicaId) {
-        for (_, token) in lock(&self.seen).remove(&id).into_iter().flat_map(|seen| seen.current) {
+        let seen = lock(&self.seen).remove(&id);
+        for (_, token) in seen.into_iter().flat_map(|seen| seen.current) {
             token.cancel();
         }
     }

@@ -186,7 +186,7 @@ fn the_context_is_chosen_by_variable_then_by_file() {
     let choose = |which, environment: &Environment| {
         file.choose(which, environment).map(|named| named.name).map_err(|error| error.to_string())
     };
-    let mut environment = home.environment.clone();
+    let mut environment = home.environment;
     assert_eq!(choose(Which::Active, &environment).unwrap(), "pach-1");
     assert_eq!(choose(Which::Enterprise, &environment).unwrap(), "ent");
     environment.pach_context = Some("default".to_owned());
@@ -230,7 +230,7 @@ fn what_is_no_config_is_refused_with_its_place() {
 fn an_explicit_file_needs_its_folder() {
     let home = Home::empty();
     let path = home.folder.path().join("no/config.json");
-    let environment = Environment { pach_config: Some(path), ..home.environment.clone() };
+    let environment = Environment { pach_config: Some(path), ..home.environment };
     let error = ConfigFile::load(&environment).unwrap().save().unwrap_err().to_string();
     assert!(error.contains("could not stat parent directory"), "{error}");
 }

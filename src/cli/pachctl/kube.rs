@@ -73,7 +73,8 @@ fn files(environment: &Environment) -> Vec<PathBuf> {
 /// A file that is not there says nothing.
 fn read(path: &PathBuf) -> Result<KubeConfig, Failure> {
     let failed = |reason: String| {
-        Failure::pachctl(format!("could not read the kubernetes config at {path:?}: {reason}"))
+        let path = path.display();
+        Failure::pachctl(format!("could not read the kubernetes config at {path}: {reason}"))
     };
     let size = match fs::metadata(path) {
         Ok(found) => found.len(),

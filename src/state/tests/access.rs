@@ -143,7 +143,7 @@ fn a_token_that_does_not_serve_is_refused_everywhere_with_its_own_reason() {
         assert_eq!(refused(Some("expired")), RejectionKind::TokenExpired, "{path}");
         let while_off = match need {
             Need::Token | Need::Permission(_) => Err(RejectionKind::AuthNotActivated),
-            _ => Ok(()),
+            Need::Open | Need::TokenIfOn | Need::PermissionIfOn(_) | Need::Internal => Ok(()),
         };
         assert_eq!(judged(&off, None, *need), while_off, "{path}");
         assert_eq!(judged(&off, Some("bad"), *need), while_off, "{path}");

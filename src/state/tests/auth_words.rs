@@ -177,7 +177,7 @@ impl World {
             "login" => match auth.logins().find(&secret::token_digest(&name), now) {
                 Ok(login) => match &login.progress {
                     Progress::SignedIn { subject, .. } => format!("signed in {subject}"),
-                    progress => format!("{progress:?}"),
+                    progress @ (Progress::Started | Progress::Failed) => format!("{progress:?}"),
                 },
                 Err(no) => shown_rejection(&no),
             },

@@ -22,7 +22,9 @@ impl World {
 
 fn strays(world: &World) -> String {
     let strays = world.state.quarantine().strays();
-    strays.map(|(id, it)| format!("{id}×{}@{} ", it.beats, it.last.0 / 1_000_000)).collect()
+    strays.fold(String::new(), |told, (id, it)| {
+        format!("{told}{id}×{}@{} ", it.beats, it.last.0 / 1_000_000)
+    })
 }
 
 #[test]
