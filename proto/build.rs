@@ -2,6 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
+/// Messages that carry a secret; `src/masked.rs` gives them their debug form.
+const SECRET: [&str; 26] = [
+    ".license_v2.ActivateRequest",
+    ".license_v2.GetActivationCodeResponse",
+    ".license_v2.AddClusterRequest",
+    ".license_v2.AddClusterResponse",
+    ".license_v2.UpdateClusterRequest",
+    ".license_v2.HeartbeatRequest",
+    ".enterprise_v2.LicenseRecord",
+    ".enterprise_v2.EnterpriseConfig",
+    ".enterprise_v2.ActivateRequest",
+    ".enterprise_v2.GetStateResponse",
+    ".enterprise_v2.GetActivationCodeResponse",
+    ".identity_v2.IDPConnector",
+    ".identity_v2.OIDCClient",
+    ".auth_v2.ActivateRequest",
+    ".auth_v2.ActivateResponse",
+    ".auth_v2.RotateRootTokenRequest",
+    ".auth_v2.RotateRootTokenResponse",
+    ".auth_v2.OIDCConfig",
+    ".auth_v2.TokenInfo",
+    ".auth_v2.AuthenticateRequest",
+    ".auth_v2.AuthenticateResponse",
+    ".auth_v2.SessionInfo",
+    ".auth_v2.GetOIDCLoginResponse",
+    ".auth_v2.GetRobotTokenResponse",
+    ".auth_v2.RevokeAuthTokenRequest",
+    ".muster.log.v1.License",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
     let mut files = Vec::new();
@@ -14,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".muster.log.v1")
         .btree_map(".")
+        .skip_debug(SECRET)
         .include_file("all.rs")
         .compile_fds(set)?;
     Ok(())

@@ -5,6 +5,7 @@ pub mod actors;
 pub mod address;
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

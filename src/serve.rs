@@ -17,10 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{
-    ActorThread, Heartbeats, License, LicenseOptions, Machine, Proposer, Reader, Replica, Session,
-    SessionOptions, Tie, TieOptions,
+    ActorThread, Auditor, AuditorOptions, Heartbeats, License, LicenseOptions, Machine, Proposer,
+    Reader, Replica, Session, SessionOptions, Tie, TieOptions,
 };
 use crate::api::{self, Api, ApiOptions, Lanes, RateLimits, Selfhood};
+use crate::audit::Sink;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entropy::{self, Entropy, SystemEntropy};
@@ -29,6 +30,9 @@ use crate::telemetry;
 
 use certificates::Certificates;
 pub use error::ServeError;
+
+/// The longest that the audit file may take for its last lines.
+const AUDIT_STOP_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs one replica until the process is told to end. Once per process, on a runtime with several
 /// threads.
@@ -63,6 +67,7 @@ struct Begun {
     keys: Arc<crate::activation::TrustRoots>,
     api_tls: Option<api::ApiTls>,
     certificates: Certificates,
+    audit_sink: Option<Sink>,
 }
 
 /// Checks everything that can be wrong before anything is served, opens the data and begins or joins
@@ -76,6 +81,7 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let ops_listener = begin::listen("ops-listen", config.ops_listen).await?;
     let certificates = Certificates::of(config, api_tls.as_ref(), peer_tls.as_ref());
     let mut folder = begin::open_folder(config)?;
+    let audit_sink = begin::audit_sink(config)?;
     let running = ops::serve(ops_listener.into_std()?, ops.clone())?;
 
     let started = begin::begin_group(config, &mut folder, &peer_listener, peer_tls.clone()).await?;
@@ -95,6 +101,7 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
         keys,
         api_tls,
         certificates,
+        audit_sink,
     })
 }
 
@@ -108,19 +115,26 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         clock: Arc::clone(&clock),
         sweep_every: config.token_sweep,
     };
+    let of_auditor = AuditorOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
     let of_license = LicenseOptions {
         keys: begun.keys,
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     };
     let (reader, replica) = (begun.reader.clone(), begun.replica.clone());
-    let (mut actors, (license, session, heartbeats)) = ActorThread::start(move |alarms| {
+    let (mut actors, (license, session, auditor, heartbeats)) = ActorThread::start(move |alarms| {
         let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
+        let auditor =
+            Auditor::start(of_auditor, proposer.clone(), reader.clone(), replica.clone(), alarms);
         let session = Session::start(of_session, proposer.clone(), reader, replica, alarms);
-        (license, session, Heartbeats::start(proposer, alarms))
+        (license, session, auditor, Heartbeats::start(proposer, alarms))
     })
     .await?;
 
+    let sinking = begun
+        .audit_sink
+        .map(|sink| sink.start(begun.reader.clone(), Arc::clone(&clock)))
+        .transpose()?;
     let stop = CancellationToken::new();
     let of_tie = TieOptions {
         version: config.compat_version.to_string(),
@@ -135,6 +149,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         tie,
         session: session.clone(),
         heartbeats,
+        auditor: auditor.clone(),
         reader: begun.reader.clone(),
         replica: begun.replica.clone(),
         clock,
@@ -147,8 +162,13 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     let mut edge = tokio::spawn(edge);
     let mut renewing = tokio::spawn(begun.certificates.keep());
     let freshening = tokio::spawn(begun.reader.clone().keep_fresh());
-    let parts =
-        settle::Parts { license, session, reader: begun.reader, replica: begun.replica.clone() };
+    let parts = settle::Parts {
+        license,
+        session,
+        auditor: auditor.clone(),
+        reader: begun.reader,
+        replica: begun.replica.clone(),
+    };
     let settling = tokio::spawn(settle::settle(config.clone(), parts));
 
     let mut group_end = begun.group_end;
@@ -168,8 +188,14 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     renewing.abort();
     beating.abort();
     if ended.is_ok() {
-        let parts = drain::Parts { replica: begun.replica, group: begun.group, edge, stop };
+        let parts =
+            drain::Parts { replica: begun.replica, group: begun.group, auditor, edge, stop };
         drain::drain(parts, config.drain_timeout, &mut signals).await;
+    }
+    if let Some(sinking) = sinking {
+        // Its disk may hang; the group is down already, and the file goes on at the next start.
+        let stopped = tokio::task::spawn_blocking(move || sinking.stop());
+        let _ = tokio::time::timeout(AUDIT_STOP_MAX, stopped).await;
     }
     begun.ops.stop().await;
     drop(actors);

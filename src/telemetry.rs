@@ -145,6 +145,19 @@ fn describe() {
         "muster_clock_skew_seconds",
         "How far the group's time is ahead of this machine's clock"
     );
+    describe_counter!("muster_audit_records_total", "Audit records written, by sink");
+    describe_counter!(
+        "muster_audit_dropped_total",
+        "Calls that the audit log or its file never got, by sink"
+    );
+    describe_counter!("muster_audit_failures_total", "Writes of the audit file that failed");
+    describe_gauge!("muster_audit_lag_records", "Audit records that the file has not yet");
+    describe_gauge!(
+        "muster_audit_lag_seconds",
+        "Age of the oldest record that the file has not yet"
+    );
+    describe_gauge!("muster_audit_records", "Audit records that the group keeps");
+    describe_gauge!("muster_audit_last_sequence", "Number of the newest audit record");
 }
 
 #[cfg(test)]

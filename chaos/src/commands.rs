@@ -27,7 +27,7 @@ pub(crate) fn draw(chance: &mut Chance, clusters: u64, request: u64) -> Bytes {
     };
     let named = !matches!(kind, Kind::RecordHeartbeats(_)) && chance.permille(800);
     let request_id = if named { format!("request-{request}") } else { String::new() };
-    let command = Command { caller: None, request_id, kind: Some(kind) };
+    let command = Command { request_id, kind: Some(kind), ..Command::default() };
     command.encode_to_vec().into()
 }
 

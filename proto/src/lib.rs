@@ -11,6 +11,8 @@
     reason = "generated code"
 )]
 
+mod masked;
+
 include!(concat!(env!("OUT_DIR"), "/all.rs"));
 
 /// The compiled descriptors of all files, for server reflection.

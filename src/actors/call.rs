@@ -1,8 +1,10 @@
 //! A call on its way to the group, and what may become of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster_proto::muster::log::v1::{Anonymous, Caller, Internal, Rejection, caller::Who};
+use muster_proto::muster::log::v1::{Anonymous, Caller, Context, Internal, Rejection, caller::Who};
 use tokio::time::Instant;
 
 use crate::activation::CodeError;
@@ -18,6 +20,8 @@ pub struct Call {
     pub deadline: Instant,
     /// How old a state a read may be answered from; writes do not look at it.
     pub freshness: Freshness,
+    /// How it came in.
+    pub origin: Origin,
 }
 
 /// How old a state a read may be answered from.
@@ -29,17 +33,61 @@ pub enum Freshness {
     Within(Duration),
 }
 
+/// How a request came in, for the audit log; of the server itself by default.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// What the edge saw.
+    pub context: Context,
+    logged: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// Of a request that an edge has taken.
+    pub fn of(context: Context) -> Origin {
+        Origin { context, logged: Arc::default() }
+    }
+
+    /// From now on it is the log that has written down what becomes of the request, or will have.
+    pub(super) fn set_logged(&self) {
+        self.logged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request has reached the log, as this call or through another part of the server.
+    pub fn is_logged(&self) -> bool {
+        self.logged.load(Ordering::Relaxed)
+    }
+}
+
 impl Call {
     /// A call of somebody without credentials.
     pub fn anonymous(deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Anonymous(Anonymous {})) };
-        Call { caller, request_id: String::new(), deadline, freshness: Freshness::Current }
+        Call {
+            caller,
+            request_id: String::new(),
+            deadline,
+            freshness: Freshness::Current,
+            origin: Origin::default(),
+        }
     }
 
     /// A call of a part of the server itself.
     pub fn internal(part: Internal, deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Internal(part.into())) };
-        Call { caller, request_id: String::new(), deadline, freshness: Freshness::Current }
+        Call {
+            caller,
+            request_id: String::new(),
+            deadline,
+            freshness: Freshness::Current,
+            origin: Origin::default(),
+        }
+    }
+
+    /// The same call in the name of a part of the server, which acts on behalf of whoever made it: its
+    /// record still tells where it came from.
+    #[must_use]
+    pub fn on_behalf(self, part: Internal) -> Call {
+        Call { caller: Caller { who: Some(Who::Internal(part.into())) }, ..self }
     }
 }
 

@@ -51,7 +51,7 @@ pub struct License {
 }
 
 /// A cluster to be registered.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NewCluster {
     /// What the cluster is called in the fleet.
     pub id: String,
@@ -65,6 +65,16 @@ pub struct NewCluster {
     pub enterprise_server: bool,
     /// Empty to have one drawn.
     pub secret: String,
+}
+
+impl std::fmt::Debug for NewCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let NewCluster { id, address, .. } = self;
+        f.debug_struct("NewCluster")
+            .field("id", id)
+            .field("address", address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl License {

@@ -3,16 +3,18 @@
 //! ```text
 //! api ──► License ───► Proposer ──► Group (crate muster-cluster) ──► Machine ──► State
 //!    ├──► Session ─────┤              ▲
+//!    ├──► Auditor ─────┤              │
 //!    ├──► Heartbeats ──┘              │
 //!    └──► Reader ─────────────────────┘
 //! ops ──► Replica ────────────────────┘
 //! ```
 //!
-//! [`License`], [`Session`] and [`Heartbeats`] are handles of `actix` actors on a thread of their own
+//! [`License`], [`Session`], [`Heartbeats`] and [`Auditor`] are handles of `actix` actors on a thread of their own
 //! ([`ActorThread`]); handles are passed in, never looked up. An actor that ends unasked ends the
 //! process: the log is the truth, and half a replica is worse than none.
 
 mod ask;
+mod auditor;
 mod call;
 mod gather;
 mod heartbeat;
@@ -26,7 +28,8 @@ mod session;
 mod thread;
 mod tie;
 
-pub use call::{Call, CallError, Freshness, NotDone};
+pub use auditor::{Auditor, AuditorOptions};
+pub use call::{Call, CallError, Freshness, NotDone, Origin};
 pub use heartbeat::{Beaten, Heartbeats};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;

@@ -47,14 +47,23 @@ impl Proposer {
             return Err(NotDone::Late.into());
         }
         let grows = grows(&kind);
-        let command =
-            Command { caller: Some(call.caller), request_id: call.request_id, kind: Some(kind) };
+        let context = Some(call.origin.context.clone()).filter(|it| !it.rpc.is_empty());
+        let command = Command {
+            caller: Some(call.caller),
+            request_id: call.request_id,
+            context,
+            kind: Some(kind),
+        };
         let command = command.encode_to_vec().into();
         let applied = if grows {
             self.group.propose_growing(command, call.deadline).await
         } else {
             self.group.propose(command, call.deadline).await
         };
+        // What may have been done is written down if it was.
+        if !matches!(applied, Err(ProposeError::NotDone(_))) {
+            call.origin.set_logged();
+        }
         let applied = applied.map_err(not_applied)?;
         let reply = Reply::decode(applied.reply).map_err(|_| CallError::Misunderstood)?;
         match reply.kind {
@@ -77,6 +86,7 @@ fn grows(kind: &command::Kind) -> bool {
             | Kind::DeactivateEnterprise(_)
             | Kind::ConfigureServer(_)
             | Kind::ConfirmRestore(_)
+            | Kind::ConfigureAudit(_)
             | Kind::DeleteCluster(_)
             | Kind::RemoveLicenseAndClusters(_)
             | Kind::RevokeToken(_)

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 const FORMAT: u32 = 1;
 
 /// A tie to a license server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tie {
     /// `[scheme://]host[:port]`, as it was given.
     pub license_server: String,
@@ -24,13 +24,31 @@ pub struct Tie {
     pub secret: String,
 }
 
+impl std::fmt::Debug for Tie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Tie { license_server, id, .. } = self;
+        f.debug_struct("Tie")
+            .field("license_server", license_server)
+            .field("id", id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A license as it came with a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct License {
     pub(super) activation_code: String,
     /// Seconds since the Unix epoch.
     pub(super) expires_seconds: i64,
     pub(super) expires_nanos: i32,
+}
+
+impl std::fmt::Debug for License {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("License")
+            .field("expires_seconds", &self.expires_seconds)
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<LicenseRecord> for License {

@@ -11,14 +11,14 @@ use tonic::{Request, Status};
 
 use super::lanes::{Entered, Lane};
 use super::staleness;
-use crate::actors::Call;
+use crate::actors::{Call, Origin};
 use crate::clock::Clock;
 use crate::state::{LogTime, limits, secret};
 
 /// The metadata key of a token.
-const TOKEN: &str = "authn-token";
+pub(super) const TOKEN: &str = "authn-token";
 /// The metadata key of the client's own name for a request.
-const REQUEST_ID: &str = "muster-request-id";
+pub(super) const REQUEST_ID: &str = "muster-request-id";
 /// Where gRPC carries how long the client waits.
 const TIMEOUT: &str = "grpc-timeout";
 
@@ -37,7 +37,10 @@ impl Desk {
     /// When the lane is full or the metadata are wrong: nothing was done.
     pub(super) fn open<T>(&self, request: &Request<T>) -> Result<(Entered, Call), Status> {
         let place = self.lane.enter()?;
-        Ok((place, self.patience.call(request.metadata())?))
+        let call = self.patience.call(request.metadata())?;
+        // Put there by `entrance`.
+        let origin = request.extensions().get().cloned().unwrap_or_default();
+        Ok((place, Call { origin, ..call }))
     }
 
     /// The time of day at which a read is judged.
@@ -61,6 +64,7 @@ impl Patience {
             request_id: request_id(metadata)?,
             deadline: Instant::now() + self.wait(metadata),
             freshness: staleness::asked(metadata)?,
+            origin: Origin::default(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Around every request: counts it, times it, and turns a panic into an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -97,6 +97,11 @@ impl Measure {
             known.extend(methods(set));
         }
         Measure { methods: Arc::new(Methods { known, other: Method::new("other", "other") }) }
+    }
+
+    /// The paths of these methods.
+    pub(super) fn paths(&self) -> BTreeSet<String> {
+        self.methods.known.keys().cloned().collect()
     }
 }
 

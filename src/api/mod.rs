@@ -4,10 +4,12 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod auth;
 mod body;
 mod caller;
 mod enterprise;
+mod entrance;
 mod fleet;
 mod identity;
 mod lanes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::try_join_all;
+use muster_proto::muster::v1::audit_server::AuditServer;
 use muster_proto::muster::v1::fleet_server::FleetServer;
 use muster_proto::muster::v1::membership_server::MembershipServer;
 use muster_proto::muster::v1::replica_server::ReplicaServer;
@@ -23,10 +24,12 @@ use tonic_health::server::HealthReporter;
 
 use super::accept;
 use super::admin::AdminService;
+use super::audit::AuditService;
 use super::auth::AuthService;
 use super::body::Receive;
 use super::caller::{Desk, Patience};
 use super::enterprise::EnterpriseService;
+use super::entrance::Entrance;
 use super::fleet::FleetService;
 use super::identity::IdentityService;
 use super::lanes::{Lane, Lanes};
@@ -40,7 +43,7 @@ use super::restore::RestoreService;
 use super::selfhood::Selfhood;
 use super::tls::ApiTls;
 use super::version::{CompatVersion, VersionService};
-use crate::actors::{Heartbeats, License, Reader, Replica, Session, Tie};
+use crate::actors::{Auditor, Heartbeats, License, Reader, Replica, Session, Tie};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::seal::DataKey;
@@ -65,6 +68,8 @@ pub struct Api {
     pub session: Session,
     /// Heartbeats of members.
     pub heartbeats: Heartbeats,
+    /// What the audit log is told of calls that did not reach the log.
+    pub auditor: Auditor,
     /// The state.
     pub reader: Reader,
     /// This replica.
@@ -116,7 +121,14 @@ pub async fn serve(
     let routes = routes(&api, &options).add_service(health);
     let guard = Guard { limits: options.limits.clone(), reader: api.reader.clone() };
     let receive = Receive::within(options.request_timeout);
-    let layers = Layers { measure: Measure::new(), guard, receive };
+    let measure = Measure::new();
+    let entrance = Entrance {
+        paths: Arc::new(measure.paths()),
+        auditor: api.auditor,
+        entropy: Arc::clone(&options.entropy),
+        limits: options.limits.clone(),
+    };
+    let layers = Layers { measure, entrance, guard, receive };
     let told = tokio::spawn(tell_health(reporter, api.replica));
     let entropy = Arc::clone(&options.entropy);
     let served = match options.tls {
@@ -138,6 +150,7 @@ pub async fn serve(
 /// What every request passes.
 struct Layers {
     measure: Measure,
+    entrance: Entrance,
     guard: Guard,
     /// One for all servers: what it holds has one bound.
     receive: Receive,
@@ -157,6 +170,7 @@ where
     let running = servers.into_iter().map(|(age, incoming)| {
         server(age)
             .layer(layers.measure.clone())
+            .layer(layers.entrance.clone())
             .layer(layers.guard.clone())
             .layer(layers.receive.clone())
             .add_routes(routes.clone())
@@ -245,6 +259,7 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         reader: api.reader.clone(),
         desk: operators.clone(),
     };
+    let audit = AuditService { reader: api.reader.clone(), desk: operators.clone() };
     let fleet = FleetService { reader: api.reader.clone(), desk: operators };
     /// Every service takes messages of the same size and the same compression.
     macro_rules! tuned {
@@ -266,6 +281,7 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
         .add_service(tuned!(ReplicaServer::new(replica)))
         .add_service(tuned!(MembershipServer::new(membership)))
         .add_service(tuned!(RestoreServer::new(restore)))
+        .add_service(tuned!(AuditServer::new(audit)))
         .add_service(tuned!(FleetServer::new(fleet)));
     with_reflection(routes)
 }

@@ -5,6 +5,7 @@
 //! off, or a whole member cluster lock its users out. So nothing that a caller chose is ever put
 //! into a text, except where the matched text itself carries it, and ids without spaces.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_proto::auth_v2::{Permission, ResourceType};
@@ -220,8 +221,16 @@ fn of_rejection(rejection: &Rejection) -> Status {
         }
         RejectionKind::LoginFailed => (Code::Unknown, "authorization failed".to_owned()),
     };
-    Status::new(code, text)
+    let mut status = Status::new(code, text);
+    // For the audit log; it does not go over the wire.
+    status.set_source(Arc::new(Refused(rejection.clone())));
+    status
 }
+
+/// The rule's no behind a status.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("refused")]
+pub(super) struct Refused(pub(super) Rejection);
 
 fn gate_closed(principal: &str) -> String {
     format!(

@@ -1,6 +1,7 @@
 //! The command line: parses it, runs one command, says how the process ends.
 
 mod agent;
+mod audit;
 mod auth;
 mod authority;
 mod bench;
@@ -96,6 +97,9 @@ enum Noun {
     /// All registered clusters.
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Who did what.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Print a script that completes Muster's commands in a shell.
@@ -135,6 +139,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Snapshot(command) => block_on(snapshot::run(command, &invocation)),
         Noun::Restore(command) => block_on(restore::run(command, &invocation)),
         Noun::Recover(command) => recover::run(command),
+        Noun::Audit(command) => block_on(audit::run(command, &invocation)),
         Noun::Bench(command) => bench::run(&command),
         Noun::Completion(command) => completion::run(&command),
     }

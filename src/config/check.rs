@@ -12,6 +12,7 @@ use super::{ConfigError, roles, values};
 use crate::address::Address;
 use crate::api::{CompatVersion, Network, Origins, RateRules};
 use crate::seal::{DataKey, KEY_TEXT_BYTES_MIN};
+use crate::state::limits::AUDIT_RECORDS_MAX;
 use crate::telemetry::{LogFormat, LogOptions};
 
 /// What a replica is told at start, all of it valid.
@@ -59,6 +60,8 @@ pub struct Config {
     pub timers: Timers,
     /// When snapshots are written.
     pub snapshots: Snapshots,
+    /// How much of the audit log is kept, here and in the group.
+    pub audit: Audit,
     /// The longest that a request may take.
     pub request_timeout: Duration,
     /// After about this time a client connection is closed in good order.
@@ -139,6 +142,21 @@ pub struct Snapshots {
     pub bytes: u64,
 }
 
+/// What becomes of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// At most so many records in the state.
+    pub records: u64,
+    /// None older than this in the state.
+    pub age: Duration,
+    /// Where it is written as lines too; none: nowhere.
+    pub file: Option<PathBuf>,
+    /// The size at which a new file is begun.
+    pub file_bytes: u64,
+    /// Full files that are kept.
+    pub files: u32,
+}
+
 /// The bootstrap that Pachyderm's own variables ask for.
 #[derive(Clone, Debug, Default)]
 pub struct PachydermEnvironment {
@@ -198,6 +216,7 @@ impl Check<'_> {
         let compat_version = self.read("compat-version", values::version);
         let timers = self.timers();
         let snapshots = self.snapshots();
+        let audit = self.audit();
         let request_timeout = self.read("request-timeout", values::span);
         let own_heartbeat_interval = self.read("own-heartbeat-interval", values::span);
         let connection_age = self.read("connection-age", values::span);
@@ -237,6 +256,7 @@ impl Check<'_> {
             compat_version: CompatVersion { major, minor, micro, additional },
             timers: timers?,
             snapshots: snapshots?,
+            audit: audit?,
             request_timeout: request_timeout?,
             connection_age: connection_age?,
             token_sweep: token_sweep?.max(Duration::from_millis(100)),
@@ -433,6 +453,29 @@ impl Check<'_> {
             self.problem("snapshot-entries", "and snapshot-bytes must be at least 1");
         }
         Some(snapshots)
+    }
+
+    fn audit(&mut self) -> Option<Audit> {
+        let (records, age) = (self.parsed("audit-records"), self.read("audit-age", values::span));
+        let (file_bytes, files) = (self.parsed("audit-file-bytes"), self.parsed("audit-files"));
+        let audit = Audit {
+            records: records?,
+            age: age?,
+            file: self.text("audit-file").map(PathBuf::from),
+            file_bytes: file_bytes?,
+            files: files?,
+        };
+        if !(1..=AUDIT_RECORDS_MAX).contains(&audit.records) {
+            let what = format!("must be between 1 and {AUDIT_RECORDS_MAX}");
+            self.problem("audit-records", &what);
+        }
+        if audit.age < Duration::from_secs(1) {
+            self.problem("audit-age", "must be at least a second");
+        }
+        if audit.file_bytes == 0 {
+            self.problem("audit-file-bytes", "must be at least 1");
+        }
+        Some(audit)
     }
 
     fn log(&mut self) -> Option<LogOptions> {

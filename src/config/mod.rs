@@ -11,7 +11,9 @@ mod secret;
 mod settings;
 mod values;
 
-pub use check::{ApiTls, Config, Join, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers};
+pub use check::{
+    ApiTls, Audit, Config, Join, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers,
+};
 pub use keys::Flags;
 pub use secret::Secret;
 pub use settings::{Origin, Settings};

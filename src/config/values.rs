@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::Rate;
 
-/// Reads `150ms`, `30s`, `10m` or `2h`.
+/// Reads `150ms`, `30s`, `10m`, `2h` or `400d`.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -15,6 +15,7 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
         "s" => Ok(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(wrong),
         "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(wrong),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs).ok_or_else(wrong),
         _ => Err(wrong()),
     }
 }
@@ -75,6 +76,7 @@ mod tests {
     fn spans_have_units() {
         assert_eq!(span("150ms"), Ok(Duration::from_millis(150)));
         assert_eq!(span("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(span("2d"), Ok(Duration::from_hours(48)));
         for bad in ["", "5", "s", "5 s", "-1s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(span(bad).is_err(), "{bad}");
         }

@@ -35,6 +35,8 @@ fn fleet(view: &State) {
     gauge!("muster_license_expiry_timestamp_seconds").set(seconds(expires));
     let end = license.and_then(|license| end(license));
     gauge!("muster_license_end_timestamp_seconds").set(seconds(end));
+    gauge!("muster_audit_records").set(number(u64::try_from(view.audit().len()).unwrap_or(0)));
+    gauge!("muster_audit_last_sequence").set(number(view.audit().last().sequence));
 }
 
 /// How many clusters beat how long ago: each is counted once, in the first bracket that its age is within.

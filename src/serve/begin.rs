@@ -16,6 +16,7 @@ use super::{ServeError, join};
 use crate::activation::{TrustRoot, TrustRoots};
 use crate::actors::Machine;
 use crate::api::ApiTls;
+use crate::audit::{Sink, SinkOptions};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::entropy::{self, SystemEntropy};
@@ -73,6 +74,17 @@ pub(super) async fn listen(
         address,
         source,
     })
+}
+
+/// Opens the file that follows the audit log, if there is to be one.
+pub(super) fn audit_sink(config: &Config) -> Result<Option<Sink>, ServeError> {
+    let Some(path) = config.audit.file.clone() else { return Ok(None) };
+    let options = SinkOptions {
+        path: path.clone(),
+        bytes_max: config.audit.file_bytes,
+        files_max: config.audit.files,
+    };
+    Sink::open(options).map(Some).map_err(|source| ServeError::Audit { path, source })
 }
 
 /// Opens the data folder, which nobody else may have open.

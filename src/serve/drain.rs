@@ -8,15 +8,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Signals;
-use crate::actors::{Machine, Replica};
+use crate::actors::{Auditor, Machine, Replica};
+use crate::entropy::{self, SystemEntropy};
 
 /// The longest that the group may take to stop; leadership is handed over in it.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// The longest that the last calls may take to be written into the audit log.
+const AUDIT_MAX: Duration = Duration::from_secs(1);
 
 /// What has to end.
 pub(super) struct Parts {
     pub(super) replica: Replica,
     pub(super) group: Group<Machine>,
+    pub(super) auditor: Auditor,
     pub(super) edge: JoinHandle<Result<(), tonic::transport::Error>>,
     pub(super) stop: CancellationToken,
 }
@@ -43,6 +48,13 @@ async fn in_order(parts: Parts, patience: Duration) {
         }
         Ok(Err(error)) => tracing::warn!(%error, "the API did not end in good order"),
         Err(_) => tracing::warn!("requests were still under way when their time was over"),
+    }
+    // Twice: what may be an entry already is asked first.
+    for _ in 0..2 {
+        let written = parts.auditor.finish(entropy::uuid(&SystemEntropy));
+        if timeout(AUDIT_MAX, written).await.is_err() {
+            tracing::warn!("calls of the last second could not be written into the audit log");
+        }
     }
     if timeout(SHUTDOWN_MAX, parts.group.shutdown()).await.is_err() {
         tracing::warn!("the group did not stop in time; its log is complete all the same");

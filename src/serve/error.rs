@@ -10,6 +10,7 @@ use muster_cluster::net::PeerTlsError;
 
 use crate::activation::KeyError;
 use crate::api::ApiTlsError;
+use crate::audit::SinkError;
 use crate::telemetry::TelemetryError;
 
 /// Why a replica could not start or go on.
@@ -37,6 +38,14 @@ pub enum ServeError {
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// The audit file.
+    #[error("cannot follow the audit log into {} (audit-file)", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SinkError,
     },
     /// The data folder is not there and cannot be made.
     #[error("cannot make the data folder {}", path.display())]
@@ -112,6 +121,7 @@ impl ServeError {
             ServeError::Telemetry(_) | ServeError::Api(_) | ServeError::PartEnded(_) => 70,
             ServeError::Listen { .. } | ServeError::Data { .. } | ServeError::Io(_) => 74,
             ServeError::File { .. }
+            | ServeError::Audit { .. }
             | ServeError::Key { .. }
             | ServeError::BuiltInKey(_)
             | ServeError::ApiTls { .. }

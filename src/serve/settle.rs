@@ -8,9 +8,10 @@ use muster_proto::auth_v2::ResourceType;
 use muster_proto::muster::log::v1::{Internal, ModifyRoleBinding, RejectionKind, Resource};
 use tokio::time::Instant;
 
-use crate::actors::{Call, CallError, License, NewCluster, Reader, Replica, Session};
+use crate::actors::{Auditor, Call, CallError, License, NewCluster, Reader, Replica, Session};
 use crate::config::{Config, Secret};
 use crate::state::State;
+use crate::state::audit::Retention;
 use crate::state::auth::{bindings, principal};
 use crate::state::secret::token_digest;
 
@@ -27,6 +28,7 @@ const OWN_ADDRESS: &str = "grpc://localhost:1653";
 pub(super) struct Parts {
     pub(super) license: License,
     pub(super) session: Session,
+    pub(super) auditor: Auditor,
     pub(super) reader: Reader,
     pub(super) replica: Replica,
 }
@@ -39,6 +41,10 @@ pub(super) async fn settle(config: Config, parts: Parts) {
     });
     if let Err(error) = configured.await {
         tracing::error!(%error, "the server's name was refused");
+    }
+    let retained = until_answered("the audit log's retention", || retain(&config, &parts));
+    if let Err(error) = retained.await {
+        tracing::error!(%error, "the audit log's retention was refused");
     }
     parts.replica.set_ready();
     tracing::info!("the group answers");
@@ -62,6 +68,16 @@ pub(super) async fn settle(config: Config, parts: Parts) {
         let settled = until_answered("the roles on the server", || bind_all(&parts, roles));
         tell("the roles on the server", settled.await);
     }
+}
+
+/// Has the group keep as much of the audit log as this replica was told, unless it does.
+async fn retain(config: &Config, parts: &Parts) -> Result<(), CallError> {
+    let deadline = Instant::now() + PATIENCE;
+    let wanted = Retention { records: config.audit.records, seconds: config.audit.age.as_secs() };
+    if parts.reader.current(deadline).await?.audit().retention() == wanted {
+        return Ok(());
+    }
+    parts.auditor.configure(wanted, deadline).await
 }
 
 async fn settle_license(config: &Config, license: &License, deployment_id: &str) {

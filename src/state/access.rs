@@ -62,7 +62,9 @@ pub fn need(kind: &Kind) -> Need {
         | Kind::IssueUserToken(_)
         | Kind::CreateRoleBinding(_)
         | Kind::StartLogin(_)
-        | Kind::FinishLogin(_) => Need::Internal,
+        | Kind::FinishLogin(_)
+        | Kind::RecordCalls(_)
+        | Kind::ConfigureAudit(_) => Need::Internal,
     }
 }
 

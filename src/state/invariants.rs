@@ -1,5 +1,6 @@
 //! What must always be true of a state. A replica that finds one broken stops.
 
+use crate::state::audit::Audit;
 use crate::state::auth::bindings::Resource;
 use crate::state::auth::{Auth, principal, roles};
 use crate::state::{State, limits};
@@ -17,6 +18,8 @@ use crate::state::{State, limits};
 /// - `AUTH-1`: while auth is on, root is bound as clusterAdmin on the cluster.
 /// - `AUTH-2`: while auth is off, there are no tokens and no groups.
 /// - `AUTH-3`: the indexes of tokens, and the two directions of groups, tell the same.
+/// - `AUDIT-1`: audit records have no gaps, and the newest continue the hashes of those before them.
+/// - `AUDIT-2`: no more audit records and counts than there may be.
 pub fn first_broken(state: &State) -> Option<&'static str> {
     let now = state.time();
     for (id, cluster) in state.fleet().iter() {
@@ -59,7 +62,14 @@ pub fn first_broken(state: &State) -> Option<&'static str> {
     if state.quarantine().len() > limits::STRAYS_MAX || strays.any(|(_, it)| it.last > now) {
         return Some("QUARANTINE-1");
     }
-    first_broken_of_auth(state.auth())
+    first_broken_of_auth(state.auth()).or_else(|| first_broken_of_audit(state.audit()))
+}
+
+fn first_broken_of_audit(audit: &Audit) -> Option<&'static str> {
+    if !audit.is_consistent() {
+        return Some("AUDIT-1");
+    }
+    (!audit.is_bounded()).then_some("AUDIT-2")
 }
 
 fn first_broken_of_auth(auth: &Auth) -> Option<&'static str> {

@@ -85,6 +85,39 @@ pub const SCOPES_MAX: usize = 100;
 /// Bytes of a sealed secret.
 pub const SEALED_BYTES_MAX: usize = 8192;
 
+/// Audit records that a group keeps at most: half a gigabyte or so.
+pub const AUDIT_RECORDS_MAX: u64 = 1_000_000;
+
+/// Audit records that are kept when nobody says otherwise: some 20 MiB of memory and of each snapshot.
+pub const AUDIT_RECORDS_DEFAULT: u64 = 50_000;
+
+/// How long audit records are kept when nobody says otherwise: a year and a month, so that a yearly
+/// review finds all of it.
+pub const AUDIT_SECONDS_DEFAULT: u64 = 400 * 24 * 60 * 60;
+
+/// Audit records that go with one that comes: keeps the pause of an entry short when the retention was
+/// made smaller.
+pub const AUDIT_TRIMMED_MAX: usize = 256;
+
+/// How long repeated calls are counted before the count is written down.
+pub const AUDIT_WINDOW_SECONDS: u64 = 5 * 60;
+
+/// Kinds of repeated calls that are counted apart in one window. Being refused all the time in as
+/// many ways as there are fills the default retention in two and a half days.
+pub const AUDIT_KINDS_MAX: usize = 32;
+
+/// Kinds of calls in one command.
+pub const AUDIT_CALLS_MAX: usize = 512;
+
+/// Bytes of an audit record's texts.
+pub const AUDIT_PEER_BYTES_MAX: usize = 64;
+/// As above.
+pub const AUDIT_RPC_BYTES_MAX: usize = 128;
+/// As above.
+pub const AUDIT_RESOURCE_BYTES_MAX: usize = 512;
+/// As above.
+pub const AUDIT_REFUSAL_BYTES_MAX: usize = 64;
+
 /// Checks a text that a caller gave: its length in bytes, and that it has no control characters,
 /// which would forge lines in logs and terminals. An empty text passes.
 ///

@@ -7,6 +7,7 @@
 #![warn(clippy::as_conversions, clippy::wildcard_enum_match_arm)]
 
 pub mod access;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod enterprise;
@@ -26,11 +27,12 @@ mod tie;
 pub mod time;
 
 use muster_proto::muster::log::v1::{
-    Command, Done, LicenseState, Rejection, RejectionKind, Reply, command, reply,
+    AuditRecord, Command, Done, LicenseState, Rejection, RejectionKind, Reply, command, reply,
 };
 
 pub use self::time::LogTime;
 
+use self::audit::{Audit, Stamp};
 use self::auth::Auth;
 use self::auth::principal::Principal;
 use self::config::Server;
@@ -52,6 +54,15 @@ pub struct State {
     answers: Answers,
     auth: Auth,
     quarantine: Quarantine,
+    audit: Audit,
+}
+
+/// What a command came to when nothing was in its way.
+enum Answered {
+    /// It was carried out.
+    Now(reply::Kind),
+    /// It was carried out before, under the same name.
+    Before(reply::Kind),
 }
 
 impl State {
@@ -62,30 +73,54 @@ impl State {
     pub fn apply(&mut self, command: &Command, index: u64, time: LogTime) -> Reply {
         self.index = index;
         self.time = self.time.max(time);
-        match self.answer(command) {
-            Ok(kind) => Reply { kind: Some(kind) },
-            Err(rejection) => Reply { kind: Some(reply::Kind::Rejected(rejection)) },
+        let at = Stamp { index, time: self.time };
+        // Before the act: it may end the token that it was asked with.
+        let act = audit::acts::of(self, command);
+        let answered = self.answer(command);
+        if let Some(act) = act {
+            self.write_down(at, act, &answered);
+        }
+        self.audit.tend(at);
+        let kind = match answered {
+            Ok(Answered::Now(kind) | Answered::Before(kind)) => kind,
+            Err(rejection) => reply::Kind::Rejected(rejection),
+        };
+        Reply { kind: Some(kind) }
+    }
+
+    fn write_down(&mut self, at: Stamp, act: AuditRecord, answered: &Result<Answered, Rejection>) {
+        match answered {
+            Ok(Answered::Now(done)) if !audit::acts::goes_on(done) => {
+                self.audit.conclude(at, act, None);
+            }
+            // It was written down when it was done.
+            Ok(Answered::Now(_) | Answered::Before(_)) => (),
+            Err(rejection) => self.audit.conclude(at, act, Some(rejection)),
         }
     }
 
-    fn answer(&mut self, command: &Command) -> Result<reply::Kind, Rejection> {
+    fn answer(&mut self, command: &Command) -> Result<Answered, Rejection> {
         let kind = command
             .kind
             .as_ref()
             .ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete))?;
         let who = self.admit(command.caller.as_ref(), access::need(kind), self.time)?;
         let Some(named) = Named::of(command)? else {
-            return self.perform(kind, &who);
+            return self.perform(kind, &who).map(Answered::Now);
         };
         if let Some(answer) = self.answers.find(named)? {
             let (given, at) = (answer.reply.kind.clone(), answer.at);
-            self.repeat(kind, at);
-            return given.ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete));
+            let given = given.ok_or_else(|| rejection::plain(RejectionKind::CommandIncomplete))?;
+            return Ok(if self.repeat(kind, at) {
+                Answered::Now(given)
+            } else {
+                Answered::Before(given)
+            });
         }
         let done = self.perform(kind, &who)?;
         let reply = Reply { kind: Some(done.clone()) };
         self.answers.remember(named, &reply, self.time);
-        Ok(done)
+        Ok(Answered::Now(done))
     }
 
     #[expect(clippy::too_many_lines, reason = "an arm for each command, and none forgotten")]
@@ -197,17 +232,27 @@ impl State {
                 self.quarantine.end();
                 Ok(done(()))
             }
+            Kind::RecordCalls(it) => {
+                let at = Stamp { index: self.index, time: now };
+                audit::record_calls(&mut self.audit, &self.auth, at, it).map(done)
+            }
+            Kind::ConfigureAudit(it) => {
+                audit::configure(&mut self.audit, *it);
+                Ok(done(()))
+            }
         }
     }
 
     /// What a repeated request still has to change: a secret that the server draws anew for each
-    /// try must be the one that serves.
-    fn repeat(&mut self, kind: &command::Kind, first: LogTime) {
+    /// try must be the one that serves. Tells whether there was anything.
+    fn repeat(&mut self, kind: &command::Kind, first: LogTime) -> bool {
         if let command::Kind::AddCluster(add) = kind
             && add.secret_generated
         {
             fleet::renew_secret(&mut self.fleet, self.time, first, add);
+            return true;
         }
+        false
     }
 
     /// Position of the last command in the log.
@@ -258,6 +303,11 @@ impl State {
     /// Tokens, roles, groups and logins.
     pub fn auth(&self) -> &Auth {
         &self.auth
+    }
+
+    /// Who did what.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 }
 

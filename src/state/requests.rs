@@ -67,7 +67,7 @@ fn brings_token(command: &Command) -> bool {
 
 /// A digest of the intent without what the server drew for it.
 fn question(command: &Command) -> Digest {
-    let mut asked = Command { caller: None, request_id: String::new(), kind: command.kind.clone() };
+    let mut asked = Command { kind: command.kind.clone(), ..Command::default() };
     if let Some(command::Kind::AddCluster(add)) = &mut asked.kind
         && add.secret_generated
     {

@@ -65,6 +65,7 @@ impl State {
             memberships: count(self.auth.groups().size()),
             logins: count(self.auth.logins().len()),
             strays: count(self.quarantine.len()),
+            audit_records: count(self.audit.len()),
         };
         let license = self.licensing.record().map(|license| license.as_ref().clone());
         let server = ServerRecord {
@@ -84,6 +85,7 @@ impl State {
             .chain(answers)
             .chain(self.auth.records())
             .chain(self.quarantine.records())
+            .chain(self.audit.records())
             .map(|kind| Record { kind: Some(kind) })
     }
 
@@ -113,6 +115,7 @@ impl State {
         check_count("memberships", summary.memberships, auth.groups().size())?;
         check_count("logins", summary.logins, auth.logins().len())?;
         check_count("strays", summary.strays, state.quarantine.len())?;
+        check_count("audit records", summary.audit_records, state.audit.len())?;
         Ok(state)
     }
 
@@ -136,6 +139,8 @@ impl State {
             Kind::Logins(records) => self.auth.load_logins(records)?,
             Kind::Quarantine(record) => self.quarantine.load(&record),
             Kind::Strays(records) => self.quarantine.load_strays(records)?,
+            Kind::Audit(it) => self.audit.load_state(it)?,
+            Kind::AuditRecords(records) => self.audit.load_records(records)?,
         }
         Ok(())
     }

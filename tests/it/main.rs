@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod audit;
 mod auth;
 mod auth_access;
 mod auth_lines;
@@ -30,6 +31,7 @@ mod ops;
 mod parsers;
 mod rescue;
 mod rooms;
+mod secrets;
 mod staleness;
 mod support;
 mod survive;

@@ -79,6 +79,11 @@ impl RateLimits {
         RateLimits(Arc::new(Inner { began: Instant::now(), seed, origins, buckets, known }))
     }
 
+    /// Whom to believe about where a request comes from.
+    pub(super) fn origins(&self) -> &Origins {
+        &self.0.origins
+    }
+
     /// Asks leave for a heartbeat of the cluster `id`.
     ///
     /// # Errors

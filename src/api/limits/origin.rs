@@ -63,7 +63,11 @@ pub struct Origins {
 
 impl Origins {
     /// Where a request comes from, if it came over a network.
-    pub(super) fn of(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(in crate::api) fn of(
+        &self,
+        extensions: &Extensions,
+        headers: &HeaderMap,
+    ) -> Option<IpAddr> {
         let plain = extensions.get::<TcpConnectInfo>();
         let tls = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
         let info = plain.or_else(|| tls.map(TlsConnectInfo::get_ref));

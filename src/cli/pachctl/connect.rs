@@ -11,6 +11,7 @@ use muster_proto::auth_v2::api_client::ApiClient as AuthClient;
 use muster_proto::enterprise_v2::api_client::ApiClient as EnterpriseClient;
 use muster_proto::identity_v2::api_client::ApiClient as IdentityClient;
 use muster_proto::license_v2::api_client::ApiClient as LicenseClient;
+use muster_proto::muster::v1::audit_client::AuditClient;
 use muster_proto::muster::v1::fleet_client::FleetClient;
 use muster_proto::muster::v1::membership_client::MembershipClient;
 use muster_proto::muster::v1::replica_client::ReplicaClient;
@@ -237,6 +238,11 @@ impl Server {
 
     pub(crate) fn fleet(&self) -> FleetClient<Authorized> {
         FleetClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn audit(&self) -> AuditClient<Authorized> {
+        AuditClient::with_interceptor(self.channel.clone(), self.caller.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -26,7 +26,7 @@ const SOURCES: [&str; 4] = ["NONE", "CONFIG_V1", "HUB", "IMPORTED"];
 pub(crate) const IMPORTED: u64 = 3;
 
 /// A context as it is understood; what is not set is empty, zero or false.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Context {
     /// Where the context came from, a number of `SOURCES`.
     pub(crate) source: u64,
@@ -47,6 +47,17 @@ pub(crate) struct Context {
     /// Whether it is an enterprise server.
     pub(crate) enterprise_server: bool,
     pub(crate) project: String,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the token.
+        f.debug_struct("Context")
+            .field("pachd_address", &self.pachd_address)
+            .field("cluster_deployment_id", &self.cluster_deployment_id)
+            .field("enterprise_server", &self.enterprise_server)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether `key` is written after `than`.

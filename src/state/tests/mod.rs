@@ -1,6 +1,7 @@
 //! Scripts: a command in each line, its outcome beneath. Only this file knows the API.
 
 mod access;
+mod audit;
 mod auth;
 mod auth_words;
 mod enterprise;
@@ -178,9 +179,16 @@ impl<'a> Line<'a> {
                 deployment_id: self.text("deployment"),
             }),
             "confirm-restore" => Kind::ConfirmRestore(ConfirmRestore {}),
+            "calls" => Kind::RecordCalls(self.calls()),
+            "retain" => Kind::ConfigureAudit(self.retention()),
             verb => self.auth_command(verb),
         };
-        Command { caller: Some(self.caller()), request_id: self.text("request"), kind: Some(kind) }
+        Command {
+            caller: Some(self.caller()),
+            request_id: self.text("request"),
+            context: self.context(),
+            kind: Some(kind),
+        }
     }
 
     /// `as=internal`, `as=TOKEN`, or nobody.

@@ -43,6 +43,8 @@ fn line(dice: &mut StdRng) -> String {
         format!("answer {id}/{secret}"),
         format!("bootstrap {id} grpc://x code=k expires={expires} secret={secret} as=internal"),
         format!("configure id={id} deployment={secret} as=internal"),
+        format!("calls {id} by=t{max} refusal={secret} peer=h{max}:{expires} as=internal"),
+        format!("retain records={} as=internal", 20 * (max + 1)),
     ];
     match dice.random_range(0..60) {
         2..30 => auth_line(dice),
@@ -138,6 +140,29 @@ fn replicas_agree_whatever_their_snapshots_and_batches() {
             rest = after;
         }
         assert_eq!(straight.state.digest(), broken.state.digest(), "seed {seed}");
+    }
+}
+
+#[test]
+fn each_act_of_a_random_script_has_its_record_and_all_hold_together() {
+    for seed in 0..SEEDS {
+        let mut world = World::default();
+        let mut before = 0;
+        for (now, command) in script(seed) {
+            world.now = now;
+            let reply = world.apply(&command);
+            let audit = world.state.audit();
+            let of_this = audit.iter().rev().take_while(|it| it.index == world.index);
+            let done = of_this.filter(|it| it.refusal.is_empty() && it.rpc == "DeleteCluster");
+            let expected = matches!(command.kind, Some(Kind::DeleteCluster(_)))
+                && matches!(reply.kind, Some(reply::Kind::Done(_)))
+                && audit.last().sequence > before;
+            assert_eq!(done.count(), usize::from(expected), "seed {seed}: {command:?}");
+            before = audit.last().sequence;
+        }
+        let audit = world.state.audit();
+        assert_eq!(super::audit::verified(&world.state), Ok(audit.last()), "seed {seed}");
+        assert!(audit.last().sequence > 100, "seed {seed}");
     }
 }
 

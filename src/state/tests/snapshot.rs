@@ -83,7 +83,7 @@ fn what_is_not_a_whole_state_is_refused() {
     assert_eq!(load(twice), LoadError::SummaryMisplaced);
     let mut cut = records.clone();
     cut.pop();
-    assert_eq!(load(cut), LoadError::CountWrong { what: "answers", expected: 1, found: 0 });
+    assert_eq!(load(cut), LoadError::CountWrong { what: "audit records", expected: 5, found: 0 });
     let mut unknown = records.clone();
     unknown.push(Record { kind: None });
     assert_eq!(load(unknown), LoadError::KindUnknown);

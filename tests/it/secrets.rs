@@ -1,0 +1,337 @@
+//! Secrets are planted through every method that takes one, then everything that the run wrote is
+//! searched for them: logs at their most talkative, metrics, answers of every list, data folders,
+//! snapshots, audit files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use muster_proto::auth_v2::{
+    AuthenticateRequest, GetConfigurationRequest, OidcConfig, RestoreAuthTokenRequest,
+    RevokeAuthTokenRequest, RotateRootTokenRequest, SetConfigurationRequest, TokenInfo,
+    WhoAmIRequest,
+};
+use muster_proto::enterprise_v2::ActivateRequest as JoinRequest;
+use muster_proto::identity_v2::{
+    CreateIdpConnectorRequest, CreateOidcClientRequest, IdpConnector, OidcClient,
+    UpdateIdpConnectorRequest, UpdateOidcClientRequest,
+};
+use muster_proto::license_v2::{
+    ActivateRequest, AddClusterRequest, HeartbeatRequest, UpdateClusterRequest,
+};
+
+use crate::support::authority::{Authority, FAR};
+use crate::support::cli::Cli;
+use crate::support::client::Client;
+use crate::support::http;
+use crate::support::replicas::{Replicas, Setup};
+use crate::support::secured::{ROOT, robot, secured_with, signed};
+
+/// A secret that was given to the server, or that it gave.
+struct Planted {
+    what: &'static str,
+    text: String,
+    /// Where it may stand in clear, and why; nowhere for all but one.
+    allowed: Option<&'static str>,
+}
+
+/// All that were planted.
+#[derive(Default)]
+struct Plot(Vec<Planted>);
+
+impl Plot {
+    fn plant(&mut self, what: &'static str, text: &str) -> String {
+        self.0.push(Planted { what, text: text.to_owned(), allowed: None });
+        text.to_owned()
+    }
+}
+
+/// The spellings in which a secret might be written.
+fn spellings(text: &str) -> Vec<Vec<u8>> {
+    let bytes = text.as_bytes();
+    let mut found = vec![
+        bytes.to_vec(),
+        hex::encode(bytes).into_bytes(),
+        hex::encode_upper(bytes).into_bytes(),
+        STANDARD.encode(bytes).into_bytes(),
+        URL_SAFE_NO_PAD.encode(bytes).into_bytes(),
+    ];
+    // Base64 of a text that the secret is a part of: at each of three places in it, without the
+    // characters that the text around it decides.
+    for skip in 0..3 {
+        let shifted = [vec![0; skip], bytes.to_vec()].concat();
+        let encoded = STANDARD_NO_PAD.encode(shifted).into_bytes();
+        let inner = encoded.get(4..encoded.len() - 4).unwrap_or_default().to_vec();
+        if inner.len() >= 12 {
+            found.push(inner);
+        }
+    }
+    // As Rust prints bytes.
+    found.push(format!("{bytes:?}").trim_matches(['[', ']']).as_bytes().to_vec());
+    found
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    let first = part[0];
+    bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == first)
+        .any(|(at, _)| bytes[at..].starts_with(part))
+}
+
+/// Gives every secret to every method that takes one, right or wrong; tells all of them.
+async fn plant(world: &Replicas) -> Vec<Planted> {
+    let client = world.client(0);
+    let mut plot = Plot::default();
+    plot.plant("the root token", ROOT);
+    plant_registry(&client, &mut plot).await;
+    plant_auth(&client, &mut plot).await;
+    plant_identity(&client, &mut plot).await;
+    // The license itself: a document that every member holds a copy of and that opens nothing here.
+    let code = crate::support::authority::code();
+    let activate = ActivateRequest { activation_code: code.clone(), expires: None };
+    client.license.clone().activate(signed(activate, ROOT)).await.unwrap();
+    plot.0.push(Planted {
+        what: "the activation code",
+        text: code,
+        allowed: Some("in the log and in snapshots: each heartbeat's answer carries it in clear"),
+    });
+    plot.0
+}
+
+/// `license_v2` and `enterprise_v2`.
+async fn plant_registry(client: &Client, plot: &mut Plot) {
+    let secret = plot.plant("a chosen cluster secret", "planted-cluster-secret-Q7wq0001");
+    let add = AddClusterRequest {
+        id: "c1".to_owned(),
+        address: "grpc://c1".to_owned(),
+        secret: secret.clone(),
+        ..AddClusterRequest::default()
+    };
+    client.license.clone().add_cluster(signed(add.clone(), ROOT)).await.unwrap();
+    client.license.clone().add_cluster(signed(add, ROOT)).await.unwrap_err();
+    let drawn = AddClusterRequest {
+        id: "c2".to_owned(),
+        address: "grpc://c2".to_owned(),
+        ..AddClusterRequest::default()
+    };
+    let drawn = client.license.clone().add_cluster(signed(drawn, ROOT)).await.unwrap();
+    let drawn = plot.plant("a drawn cluster secret", &drawn.into_inner().secret);
+    let changed = plot.plant("a changed cluster secret", "planted-changed-secret-Q7wq0002");
+    let update = UpdateClusterRequest {
+        id: "c1".to_owned(),
+        secret: changed.clone(),
+        ..UpdateClusterRequest::default()
+    };
+    client.license.clone().update_cluster(signed(update, ROOT)).await.unwrap();
+    let wrong = plot.plant("a wrong cluster secret", "planted-wrong-secret-Q7wq0003");
+    let beat = |id: &str, secret: &str| HeartbeatRequest {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        version: "2.11.6".to_owned(),
+        ..HeartbeatRequest::default()
+    };
+    for (id, secret) in [("c1", &changed), ("c2", &drawn), ("c1", &wrong), ("nobody", &wrong)] {
+        let _ = client.license.clone().heartbeat(beat(id, secret)).await;
+    }
+    let join = JoinRequest {
+        license_server: "grpc://localhost:1653".to_owned(),
+        id: "c1".to_owned(),
+        secret: wrong.clone(),
+    };
+    client.enterprise.clone().activate(signed(join, ROOT)).await.unwrap_err();
+    let bad_code = plot.plant("a code that is none", "planted-activation-code-Q7wq0004");
+    let activate = |code: String| ActivateRequest { activation_code: code, expires: None };
+    client.license.clone().activate(signed(activate(bad_code), ROOT)).await.unwrap_err();
+    let strange = Authority::stranger().code(FAR);
+    plot.plant("a stranger's code", &strange);
+    client.license.clone().activate(signed(activate(strange), ROOT)).await.unwrap_err();
+}
+
+/// `auth_v2`.
+async fn plant_auth(client: &Client, plot: &mut Plot) {
+    let token = plot.plant("a robot's token", &robot(client, "r", 0).await);
+    let client_secret = plot.plant("a client secret", "planted-client-secret-Q7wq0005");
+    let configuration = OidcConfig {
+        issuer: "http://pachd:1658/".to_owned(),
+        client_id: "pachd".to_owned(),
+        client_secret: client_secret.clone(),
+        ..OidcConfig::default()
+    };
+    let set =
+        |configuration: OidcConfig| SetConfigurationRequest { configuration: Some(configuration) };
+    let _ = client.auth.clone().set_configuration(signed(set(configuration.clone()), ROOT)).await;
+    let bad = OidcConfig { issuer: client_secret.clone(), ..configuration };
+    client.auth.clone().set_configuration(signed(set(bad), ROOT)).await.unwrap_err();
+    let _ = client.auth.clone().get_configuration(signed(GetConfigurationRequest {}, ROOT)).await;
+    let unknown = plot.plant("an unknown token", "planted-unknown-token-Q7wq0006");
+    client.auth.clone().who_am_i(signed(WhoAmIRequest {}, &unknown)).await.unwrap_err();
+    let revoke = RevokeAuthTokenRequest { token: unknown };
+    client.auth.clone().revoke_auth_token(signed(revoke, &token)).await.unwrap();
+    let (state, id_token) = (
+        plot.plant("a login's state", "planted-oidc-state-Q7wq0007"),
+        plot.plant("an ID token", "planted.id.token-Q7wq0008"),
+    );
+    for request in [
+        AuthenticateRequest { oidc_state: state, id_token: String::new() },
+        AuthenticateRequest { oidc_state: String::new(), id_token },
+    ] {
+        client.auth.clone().authenticate(request).await.unwrap_err();
+    }
+    let restored = TokenInfo {
+        subject: "robot:old".to_owned(),
+        hashed_token: "planted-no-hash-of-a-token-Q7wq0009".to_owned(),
+        ..TokenInfo::default()
+    };
+    plot.plant("what is no hash of a token", &restored.hashed_token);
+    let restore = RestoreAuthTokenRequest { token: Some(restored) };
+    client.auth.clone().restore_auth_token(signed(restore, ROOT)).await.unwrap_err();
+    let next = plot.plant("the next root token", "planted-next-root-token-Q7wq0010");
+    let rotate = |token: &str| RotateRootTokenRequest { root_token: token.to_owned() };
+    client.auth.clone().rotate_root_token(signed(rotate(&next), ROOT)).await.unwrap();
+    client.auth.clone().rotate_root_token(signed(rotate(ROOT), &next)).await.unwrap();
+}
+
+/// `identity_v2`.
+async fn plant_identity(client: &Client, plot: &mut Plot) {
+    let secret = plot.plant("a connector's secret", "planted-connector-secret-Q7wq0011");
+    let connector = IdpConnector {
+        id: "ldap".to_owned(),
+        name: "ldap".to_owned(),
+        r#type: "mockPassword".to_owned(),
+        json_config: format!("{{\"username\": \"admin\", \"password\": \"{secret}\"}}"),
+        ..IdpConnector::default()
+    };
+    let create = CreateIdpConnectorRequest { connector: Some(connector.clone()) };
+    let _ = client.identity.clone().create_idp_connector(signed(create, ROOT)).await;
+    let update = UpdateIdpConnectorRequest { connector: Some(connector) };
+    let _ = client.identity.clone().update_idp_connector(signed(update, ROOT)).await;
+    let oidc = OidcClient {
+        id: "app".to_owned(),
+        name: "app".to_owned(),
+        secret: plot.plant("an OIDC client's secret", "planted-oidc-client-secret-Q7wq0012"),
+        ..OidcClient::default()
+    };
+    let create = CreateOidcClientRequest { client: Some(oidc.clone()) };
+    let _ = client.identity.clone().create_oidc_client(signed(create, ROOT)).await;
+    let update = UpdateOidcClientRequest { client: Some(oidc) };
+    let _ = client.identity.clone().update_oidc_client(signed(update, ROOT)).await;
+}
+
+/// Asks for everything that there is to be read, and gives what was answered.
+fn read_all(world: &Replicas) -> Vec<(String, Vec<u8>)> {
+    let cli = Cli::connected(&world.pachd_address(0));
+    cli.ok_with(&["auth", "use-auth-token"], &format!("{ROOT}\n"));
+    let mut read = Vec::new();
+    for words in [
+        "audit list --limit 0",
+        "audit list --limit 0 -o json",
+        "audit export",
+        "audit verify",
+        "fleet list -o json",
+        "replica list -o json",
+        "license list-clusters",
+        "enterprise get-state",
+        "auth get enterprise",
+        "auth whoami",
+        "snapshot save",
+        "auth get-robot-token x:y",
+        "auth whoami --verbose",
+    ] {
+        let arguments: Vec<&str> = words.split(' ').collect();
+        let ran = cli.run(&arguments);
+        read.push((format!("stdout of {words}"), ran.out.into_bytes()));
+        read.push((format!("stderr of {words}"), ran.err.into_bytes()));
+    }
+    for at in 0..world.len() {
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            let body = http::get(world.replica(at).ops, path).unwrap().body;
+            read.push((format!("{path} of replica {at}"), body.into_bytes()));
+        }
+    }
+    read
+}
+
+#[tokio::test]
+async fn no_planted_secret_is_in_anything_that_a_run_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("data.key");
+    let data_key = "planted-data-key-Q7wq0013-0123456789abcdef";
+    fs::write(&key, data_key).unwrap();
+    let setup = Setup {
+        flags: vec![
+            format!("--data-key-file={}", key.display()),
+            "--log-level=trace".to_owned(),
+            "--snapshot-entries=5".to_owned(),
+            format!("--audit-file={}", folder.path().join("audit.jsonl").display()),
+        ],
+        env: vec![("MUSTER_BOOTSTRAP_TOKEN".to_owned(), "planted-bootstrap-Q7wq0014".to_owned())],
+        ..Setup::default()
+    };
+    // One replica: three would write one audit file. What replicas tell each other is what is in
+    // the log.
+    let mut world = secured_with(1, setup).await;
+    let mut secrets = Plot(plant(&world).await);
+    secrets.plant("the data key", data_key);
+    secrets.plant("the bootstrap token", "planted-bootstrap-Q7wq0014");
+    let mut written = read_all(&world);
+    world.terminate(0);
+    let data = world.data(0);
+    let own = [key, world.folder().join("token")];
+    let files = files_below(world.folder()).into_iter().chain(files_below(folder.path()));
+    for path in files.filter(|path| !own.contains(path)) {
+        written.push((path.display().to_string(), fs::read(&path).unwrap()));
+    }
+    let sizes: usize = written.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(sizes > 100_000, "{sizes} bytes are hardly all that was written");
+    let in_data = |name: &str| Path::new(name).starts_with(&data);
+    let mut leaks = Vec::new();
+    let mut excused = 0;
+    for secret in &secrets.0 {
+        for (place, bytes) in &written {
+            let is_found = spellings(&secret.text).iter().any(|part| holds(bytes, part));
+            match (is_found, secret.allowed) {
+                (true, Some(_)) if in_data(place) => excused += 1,
+                (true, _) => leaks.push(format!("{} is in {place}", secret.what)),
+                (false, _) => (),
+            }
+        }
+    }
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+    // The search does find what is there.
+    assert!(excused > 0, "the activation code is not even where it has to be");
+    let records = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    assert!(records.lines().count() > 15, "{records}");
+}
+
+#[test]
+fn a_secret_is_found_in_every_spelling() {
+    let secret = "planted-secret-0123456789";
+    let json = format!("{{\"password\":\"{secret}\"}}");
+    for hay in [
+        secret.to_owned(),
+        hex::encode(&json),
+        STANDARD.encode(&json),
+        URL_SAFE_NO_PAD.encode(format!("x{json}")),
+        STANDARD.encode(format!("xy{json}")),
+        format!("{:?}", json.as_bytes()),
+    ] {
+        let found = spellings(secret).iter().any(|part| holds(hay.as_bytes(), part));
+        assert!(found, "{hay}");
+    }
+    assert!(!spellings(secret).iter().any(|part| holds(b"planted-secret-012345678", part)));
+}
