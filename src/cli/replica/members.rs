@@ -8,6 +8,8 @@ use muster_proto::muster::v1::{
     PromoteRequest, RemoveRequest, ReplaceRequest, Report,
 };
 use serde_json::json;
+use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use super::{find, group};
 use crate::cli::confirm;
@@ -15,6 +17,10 @@ use crate::cli::go;
 use crate::cli::output::{self, Failure};
 use crate::cli::pachctl::connect::{Invocation, Server};
 use crate::cli::remote::{Format, Remote, refused};
+
+/// How long to look for what came of a removal whose answer was cut off, and how often.
+const LOOK_MAX: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Token {
@@ -181,10 +187,35 @@ impl Remove {
         let names = names(&found);
         self.force.confirm(&format!("Removing {names}"), &names)?;
         let request = RemoveRequest { ids: ids(&found), force: self.force.force };
-        let answer = server.call(server.membership().remove(request)).await;
-        answer.map_err(|status| refused(&server, &format!("cannot remove {names} at"), &status))?;
+        if let Err(status) = server.call(server.membership().remove(request)).await
+            && !(is_cut_off(&status) && self.are_gone(invocation, &found).await)
+        {
+            return Err(refused(&server, &format!("cannot remove {names} at"), &status));
+        }
         done(&self.remote, &format!("{names}: removed for ever"), &found)
     }
+}
+
+impl Remove {
+    /// Whether the group has none of these any more. The one that was asked may have been among them,
+    /// and ended before it answered.
+    async fn are_gone(&self, invocation: &Invocation, removed: &[Report]) -> bool {
+        let deadline = Instant::now() + LOOK_MAX;
+        while Instant::now() < deadline {
+            if let Ok(server) = self.remote.any(invocation).await
+                && let Ok(left) = group(&server).await
+                && left.replicas.iter().all(|it| removed.iter().all(|gone| gone.id != it.id))
+            {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+}
+
+fn is_cut_off(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Cancelled)
 }
 
 impl Replace {
