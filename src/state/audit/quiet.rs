@@ -7,7 +7,7 @@
 //! `identity_v2`).
 
 /// The paths of these methods.
-pub static QUIET: [&str; 25] = [
+pub static QUIET: [&str; 26] = [
     "/admin_v2.API/InspectCluster",
     "/auth_v2.API/Authorize",
     "/auth_v2.API/GetGroups",
@@ -30,6 +30,7 @@ pub static QUIET: [&str; 25] = [
     "/muster.v1.Audit/Export",
     "/muster.v1.Audit/List",
     "/muster.v1.Fleet/List",
+    "/muster.v1.Replica/Group",
     "/muster.v1.Replica/Status",
     "/muster.v1.Restore/Status",
     "/versionpb_v2.API/GetVersion",
