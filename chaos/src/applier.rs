@@ -5,12 +5,12 @@ use muster_cluster::core::Input;
 use muster_cluster::log::LogEntry;
 use muster_cluster::machine::StateMachine;
 use muster_cluster::sessions::Replicated;
-use muster_cluster::snapshot::{SnapshotMeta, SnapshotStore};
+use muster_cluster::snapshot::{FileSnapshots, SnapshotError, SnapshotMeta, SnapshotStore};
 
 use crate::invariants::{Violation, durability, require};
 use crate::machine::{Machine, observe};
 use crate::network::Place;
-use crate::replica::{Applying, Process, Replica, hash_of, id_of};
+use crate::replica::{Applying, Process, hash_of, id_of};
 use crate::shadow::{Fold, Sketch};
 use crate::world::{Local, World};
 
@@ -136,10 +136,13 @@ impl World {
 
     fn install(&mut self, place: Place, meta: &SnapshotMeta) -> Result<(), Violation> {
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
-        let machine = load_snapshot(replica, meta.index);
         let Some(process) = &mut replica.process else { return Ok(()) };
-        let machine = match machine {
+        let machine = match load_snapshot(&process.snapshots, meta.index) {
             Ok(machine) => machine,
+            Err(Refusal::Damaged(what)) if replica.rotten => {
+                self.lose(place, &what);
+                return Ok(());
+            }
             Err(error) => {
                 return require(false, "SAM-3", || format!("replica {place} installs: {error}"));
             }
@@ -206,10 +209,38 @@ impl World {
     }
 }
 
+/// Why what a disk holds is of no use.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The product says that it is damaged.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The disk refuses.
+    #[error("{0}")]
+    Disk(String),
+    /// The group has removed it.
+    #[error("it was removed from its group")]
+    Removed,
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<SnapshotError> for Refusal {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Damaged { .. } => Self::Damaged(error.to_string()),
+            SnapshotError::Io { .. } => Self::Disk(error.to_string()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
 /// The state in the stored snapshot of `index`.
-pub(crate) fn load_snapshot(replica: &Replica, index: u64) -> Result<Replicated<Machine>, String> {
-    let reader = replica.snapshots.open(index).map_err(|error| error.to_string())?;
-    let chunks: Result<Vec<_>, _> = reader.collect();
-    let chunks = chunks.map_err(|error| error.to_string())?;
-    Replicated::load(&mut chunks.into_iter()).map_err(|error| error.to_string())
+pub(crate) fn load_snapshot(
+    snapshots: &FileSnapshots,
+    index: u64,
+) -> Result<Replicated<Machine>, Refusal> {
+    let chunks: Vec<_> = snapshots.open(index)?.collect::<Result<_, _>>()?;
+    Replicated::load(&mut chunks.into_iter()).map_err(|error| Refusal::Other(error.to_string()))
 }

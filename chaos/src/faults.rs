@@ -1,8 +1,9 @@
 //! What goes wrong, and how it ends.
 
-use crate::agenda::{MILLIS, Micros};
+use crate::agenda::{MILLIS, Micros, SECONDS};
 use crate::invariants::Violation;
 use crate::network::Place;
+use crate::replica::ROOMY;
 use crate::world::{Event, Local, World, signed};
 
 /// A kind of fault; where it strikes is drawn when it does.
@@ -26,6 +27,16 @@ pub(crate) enum Strike {
     ClockJump,
     Transfer,
     Disconnect,
+    /// A disk refuses a write or a sync.
+    Trouble,
+    /// A bit flips, or a write goes astray.
+    Rot,
+    /// A disk fills.
+    Fill,
+    /// A disk answers nothing for longer than a leader may bear.
+    Hang,
+    /// An operator saves a snapshot.
+    Backup,
 }
 
 /// How a fault ends.
@@ -35,9 +46,10 @@ pub(crate) enum Undo {
     Pause(Place),
     /// The next turn of a flapping connection; this many are left; odd ones cut, even ones heal.
     Flap(Place, Place, u64),
+    Fill(Place),
 }
 
-const ALL: [Strike; 12] = [
+const ALL: [Strike; 17] = [
     Strike::Partition,
     Strike::OneWay,
     Strike::Isolate,
@@ -50,6 +62,11 @@ const ALL: [Strike; 12] = [
     Strike::ClockJump,
     Strike::Transfer,
     Strike::Disconnect,
+    Strike::Trouble,
+    Strike::Rot,
+    Strike::Fill,
+    Strike::Hang,
+    Strike::Backup,
 ];
 
 impl World {
@@ -68,6 +85,11 @@ impl World {
             Strike::ClockJump => faults.clock_jump,
             Strike::Transfer => faults.transfer,
             Strike::Disconnect => faults.disconnect,
+            Strike::Trouble => faults.trouble,
+            Strike::Rot => faults.rot,
+            Strike::Fill => faults.fill,
+            Strike::Hang => faults.hang,
+            Strike::Backup => faults.backup,
         }
     }
 
@@ -171,16 +193,46 @@ impl World {
                     self.hang_up(a, b);
                 }
             }
+            Strike::Trouble | Strike::Rot | Strike::Fill | Strike::Hang | Strike::Backup => {
+                self.strike_disk(strike);
+            }
         }
         Ok(())
     }
 
+    fn strike_disk(&mut self, strike: Strike) {
+        let place = self.chance.trouble.place(self.replicas.len());
+        match strike {
+            Strike::Trouble => self.disk_trouble(place),
+            Strike::Rot => self.rot(place),
+            Strike::Fill => {
+                let lasting = self.chance.trouble.between(SECONDS, 8 * SECONDS);
+                self.fill_for_a_while(place, lasting);
+            }
+            Strike::Hang => self.hang(place),
+            _ => self.backup(place),
+        }
+    }
+
+    /// Into two parts, or sometimes three.
     fn partition(&mut self) {
         let mut places: Vec<_> = self.places().collect();
         self.chance.faults.shuffle(&mut places);
         let (left, right) = places.split_at(self.chance.faults.place(places.len()));
-        let cuts = left.iter().flat_map(|a| right.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
-        self.cut_for_a_while(cuts.collect());
+        let mut parts = vec![left, right];
+        if right.len() > 1 && self.chance.trouble.permille(300) {
+            let (middle, right) = right.split_at(right.len() / 2);
+            parts = vec![left, middle, right];
+        }
+        let mut cuts = Vec::new();
+        for (number, part) in parts.iter().enumerate() {
+            for other in parts.iter().skip(number + 1) {
+                cuts.extend(
+                    part.iter().flat_map(|a| other.iter().flat_map(|b| [(*a, *b), (*b, *a)])),
+                );
+            }
+        }
+        self.cut_for_a_while(cuts);
     }
 
     fn isolate(&mut self) {
@@ -237,6 +289,10 @@ impl World {
                 Ok(())
             }
             Undo::Pause(place) => self.resume(place),
+            Undo::Fill(place) => {
+                self.fill(place, ROOMY.available);
+                Ok(())
+            }
             Undo::Flap(a, b, turns) => {
                 if turns % 2 == 1 {
                     self.cut(a, b);

@@ -35,7 +35,7 @@ impl World {
             Local::PeerUp(peer) => self.step(place, Input::PeerUp(id_of(peer))),
             Local::PeerDown(peer) => self.step(place, Input::PeerDown(id_of(peer))),
             Local::Drain => self.drain(place),
-            Local::Write => self.write(place),
+            Local::Write(turn) => self.write(place, turn),
             Local::Apply => self.apply(place),
             Local::Save(saving) => self.save(place, &saving),
             Local::SendChunks(sending) => self.send_chunks(place, sending),
@@ -54,13 +54,23 @@ impl World {
             Local::Ask(operation) => self.ask(operation),
             Local::Abandon(operation) => self.abandon(operation, place),
             Local::ToldRemoved => self.step(place, Input::ToldRemoved),
+            Local::Look => {
+                self.look(place);
+                Ok(())
+            }
+            Local::Backup => {
+                let ticket = self.now();
+                self.step(place, Input::SaveSnapshot { ticket })
+            }
             Local::Transfer(to) => self.step(place, Input::Transfer { to: to.map(id_of) }),
         }
     }
 
     fn tick(&mut self, place: Place) -> Result<(), Violation> {
         let jitter = self.chance.work.between(0, self.plan.tick / 10);
-        self.later(place, self.plan.tick + jitter, Local::Tick);
+        let after = self.by_its_clock(place, self.plan.tick + jitter);
+        self.later(place, after, Local::Tick);
+        self.look_at_stall(place)?;
         let now = self.now();
         self.trace.event(now, &[2, place as u64]);
         self.step(place, Input::Tick)
@@ -123,7 +133,7 @@ impl World {
                 self.in_turn(place, Local::SendChunks(sending));
             }
             Output::ReceiveSnapshot { from, transfer, meta } => {
-                self.receive(place, from, transfer, meta);
+                return self.receive(place, from, transfer, meta);
             }
             Output::StoreChunk { from, transfer, last, data } => {
                 self.in_turn(place, Local::StoreChunk(Storing { from, transfer, last, data }));

@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod disk;
 mod faults;
+mod folder;
 mod hands;
 mod hunt;
 mod invariants;
@@ -31,6 +32,7 @@ mod snapshots;
 mod store_test;
 mod survive;
 mod trace;
+mod trouble;
 mod world;
 mod writer;
 

@@ -22,6 +22,8 @@ pub(crate) struct Weather {
     pub(crate) late_permille: u64,
     /// Of 100,000 messages, how many break their connection.
     pub(crate) break_per_100k: u64,
+    /// What one direction of one lane carries; 0: without limit.
+    pub(crate) bytes_per_second: u64,
     /// Whether a connection survives being cut in one direction only.
     pub(crate) one_way_lives: bool,
     /// How long a cut connection is kept before both ends give it up, microseconds.
@@ -37,6 +39,7 @@ impl Weather {
             late_permille: 0,
             break_per_100k: 0,
             one_way_lives: false,
+            bytes_per_second: 0,
             patience: 2 * SECONDS,
         }
     }
@@ -173,11 +176,14 @@ impl Network {
         if self.chance.permille(weather.late_permille) {
             delay = delay.saturating_add(weather.delay_max * self.chance.between(1, 10));
         }
+        let length = parcel.payload.len() as u64;
+        // A lane that is still busy with what went before is waited for, see below.
+        let sending = (length * SECONDS).checked_div(weather.bytes_per_second).unwrap_or(0);
         let lane = parcel.lane;
         let way = self.way(parcel.from, parcel.to);
         let mut at = now + delay;
         if let Some(last) = way.last_arrival.get_mut(lane) {
-            at = at.max(*last + 1);
+            at = at.max(*last + 1) + sending;
             *last = at;
         }
         Passage::At(at, parcel)

@@ -95,6 +95,16 @@ pub(crate) struct FaultPlan {
     pub(crate) clock_jump: Option<Micros>,
     pub(crate) transfer: Option<Micros>,
     pub(crate) disconnect: Option<Micros>,
+    /// A disk refuses a write or a sync.
+    pub(crate) trouble: Option<Micros>,
+    /// A bit flips in what was acknowledged, or a write goes astray.
+    pub(crate) rot: Option<Micros>,
+    /// A disk fills.
+    pub(crate) fill: Option<Micros>,
+    /// A disk hangs for longer than a leader may bear.
+    pub(crate) hang: Option<Micros>,
+    /// An operator saves a snapshot.
+    pub(crate) backup: Option<Micros>,
     /// Longest time until a fault is taken back, microseconds.
     pub(crate) lasting_max: Micros,
 }
@@ -106,6 +116,8 @@ pub(crate) struct ClockPlan {
     pub(crate) offset_max: Micros,
     /// Largest jump, either way, microseconds.
     pub(crate) jump_max: Micros,
+    /// Millionths by which a clock, ticks included, may be too fast or too slow.
+    pub(crate) rate_max: u64,
 }
 
 impl Plan {
@@ -115,6 +127,7 @@ impl Plan {
         let chance = &mut chance;
         // Draws that came later have a stream of their own, so that older seeds keep their plans.
         let mut later = Chance::stream(seed, "plan of snapshots");
+        let mut disks = Chance::stream(seed, "plan of disks");
         let replicas = chance.pick(&[1, 3, 3, 3, 3, 5, 5]).unwrap_or(3);
         let hurting = chance.between(8, 25) * SECONDS;
         let tick = chance.pick(&[10, 20, 50]).unwrap_or(50) * MILLIS;
@@ -124,7 +137,10 @@ impl Plan {
             hurting: seconds.map_or(hurting, |seconds| seconds * SECONDS),
             tick,
             drain_max: chance.pick(&[0, 100, 3 * MILLIS]).unwrap_or(0),
-            weather: weather(chance, tick),
+            weather: Weather {
+                bytes_per_second: disks.pick(&[0, 0, 0, 300_000]).unwrap_or(0),
+                ..weather(chance, tick)
+            },
             disk: DiskPlan {
                 sync_min: 50,
                 sync_max: chance.pick(&[100, 1_000, 8 * MILLIS]).unwrap_or(1_000),
@@ -150,10 +166,11 @@ impl Plan {
                 clusters: chance.pick(&[1, 4, 40]).unwrap_or(4),
                 retry_permille: chance.pick(&[0, 500, 1_000]).unwrap_or(500),
             },
-            faults: faults(chance),
+            faults: faults(chance, &mut disks),
             clocks: ClockPlan {
                 offset_max: chance.pick(&[0, 500 * MILLIS, 3_600 * SECONDS]).unwrap_or(0),
                 jump_max: chance.pick(&[SECONDS, 3_600 * SECONDS]).unwrap_or(SECONDS),
+                rate_max: disks.pick(&[0, 0, 10_000, 50_000]).unwrap_or(0),
             },
             churn: ChurnPlan::grow(seed),
         }
@@ -167,11 +184,12 @@ fn weather(chance: &mut Chance, tick: Micros) -> Weather {
         late_permille: chance.pick(&[0, 0, 5, 50]).unwrap_or(0),
         break_per_100k: chance.pick(&[0, 0, 10, 300]).unwrap_or(0),
         one_way_lives: chance.coin(),
+        bytes_per_second: 0,
         patience: chance.pick(&[20, 40, 200]).unwrap_or(20) * tick,
     }
 }
 
-fn faults(chance: &mut Chance) -> FaultPlan {
+fn faults(chance: &mut Chance, disks: &mut Chance) -> FaultPlan {
     // Each fault exists in about half of the worlds: some bugs need one fault left in peace.
     let calm = chance.permille(60);
     let mut every = |low: u64, high: u64| {
@@ -192,8 +210,20 @@ fn faults(chance: &mut Chance) -> FaultPlan {
         clock_jump: every(1_000, 8_000),
         transfer: every(500, 6_000),
         disconnect: every(500, 4_000),
+        trouble: disk_fault(disks, calm, 1_000, 8_000),
+        rot: disk_fault(disks, calm, 2_000, 10_000),
+        fill: disk_fault(disks, calm, 2_000, 10_000),
+        hang: disk_fault(disks, calm, 4_000, 20_000),
+        backup: disk_fault(disks, calm, 1_000, 8_000),
         lasting_max: chance.pick(&[500, 3_000, 6_000]).unwrap_or(3_000) * MILLIS,
     }
+}
+
+/// Exists in a third of the worlds: what a disk does ends much else that could go on.
+fn disk_fault(chance: &mut Chance, calm: bool, low: u64, high: u64) -> Option<Micros> {
+    let on = chance.permille(333);
+    let interval = chance.between(low * MILLIS, high * MILLIS);
+    (on && !calm).then_some(interval)
 }
 
 impl fmt::Display for Plan {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_cluster::core::{Core, Input, Leadership, Proposal};
+use muster_cluster::disk::{DiskSpace, DiskWatch};
 use muster_cluster::log::{FileLog, LogBatch, LogEntry, LogMark};
 use muster_cluster::sessions::{Envelope, Replicated};
-use muster_cluster::snapshot::{MemorySnapshots, SnapshotMeta, SnapshotReceiver};
+use muster_cluster::snapshot::{FileSnapshots, SnapshotMeta, SnapshotReceiver};
+use muster_cluster::stall::StallWatch;
 use muster_cluster::types::{ReplicaId, RequestId};
 
 use crate::agenda::Micros;
 use crate::disk::Disk;
+use crate::folder::Folder;
 use crate::invariants::progress::Progress;
 use crate::machine::Machine;
 use crate::network::Place;
@@ -21,12 +24,22 @@ use crate::world::Local;
 /// A data folder, a clock, and perhaps a process.
 pub(crate) struct Replica {
     pub(crate) disk: Disk,
+    /// Of the fence beside the log.
+    pub(crate) fence: Disk,
     pub(crate) shadow: Shadow,
-    pub(crate) snapshots: MemorySnapshots,
+    pub(crate) folder: Folder,
+    /// Room that is left, as the operating system says.
+    pub(crate) space: DiskSpace,
+    /// Something that it acknowledged may have changed on its disk.
+    pub(crate) rotten: bool,
+    /// It found that out, and will not start again.
+    pub(crate) lost: bool,
     pub(crate) incarnation: u64,
     pub(crate) progress: Progress,
     /// Microseconds that the wall clock is ahead of the world's.
     pub(crate) clock: i64,
+    /// Millionths by which all of its clocks are too fast.
+    pub(crate) rate: i64,
     /// The disk answers nothing before this time.
     pub(crate) stalled_until: Micros,
     /// The disk takes seconds for everything.
@@ -40,14 +53,19 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(clock: i64) -> Self {
+    pub(crate) fn new(clock: i64, rate: i64) -> Self {
         Self {
             disk: Disk::default(),
+            fence: Disk::default(),
             shadow: Shadow::default(),
-            snapshots: MemorySnapshots::default(),
+            folder: Folder::default(),
+            space: ROOMY,
+            rotten: false,
+            lost: false,
             incarnation: 0,
             progress: Progress::default(),
             clock,
+            rate,
             stalled_until: 0,
             slow: false,
             crash_again: 0,
@@ -57,6 +75,9 @@ impl Replica {
         }
     }
 }
+
+/// A disk with plenty of room.
+pub(crate) const ROOMY: DiskSpace = DiskSpace { available: 50 << 30, total: 100 << 30 };
 
 /// Work for the log writer.
 #[derive(Debug)]
@@ -80,6 +101,14 @@ pub(crate) enum Applying {
 pub(crate) struct Process {
     pub(crate) core: Core,
     pub(crate) store: FileLog,
+    pub(crate) snapshots: FileSnapshots,
+    pub(crate) watch: DiskWatch,
+    /// Whether the disk was low, or full, when it was last looked at.
+    pub(crate) low: bool,
+    pub(crate) full: bool,
+    pub(crate) stall: StallWatch,
+    /// Writes under way and when they began.
+    pub(crate) write_times: VecDeque<(u64, Micros)>,
     pub(crate) machine: Replicated<Machine>,
     pub(crate) applied: u64,
     pub(crate) leadership: Leadership,
@@ -88,6 +117,8 @@ pub(crate) struct Process {
     pub(crate) to_write: VecDeque<Writing>,
     /// How many of them, from the front, the write under way covers.
     pub(crate) writing: usize,
+    /// Which write is under way.
+    pub(crate) write_turn: u64,
     pub(crate) to_apply: VecDeque<Applying>,
     pub(crate) applying: bool,
     /// What the core has not been told yet.
@@ -128,7 +159,29 @@ pub(crate) fn hash_of(chunks: impl Iterator<Item = Bytes>) -> u64 {
     fold.value()
 }
 
+impl Replica {
+    /// Whether its disk failed as it was told to since this was last asked.
+    pub(crate) fn take_failed(&self) -> bool {
+        let log = self.disk.take_failed();
+        self.folder.take_failed() || log
+    }
+
+    /// Nothing is wrong with its disk from now on, but what is lost is lost.
+    pub(crate) fn mend(&mut self) {
+        self.disk.mend();
+        self.folder.mend();
+        self.space = ROOMY;
+        self.stalled_until = 0;
+    }
+}
+
 impl Process {
+    /// Looks how much room the disk has.
+    pub(crate) fn look(&mut self, space: DiskSpace) {
+        self.low = self.watch.judge(space) == muster_cluster::disk::DiskState::Low;
+        self.full = space.is_full();
+    }
+
     /// Puts a client's command into the inbox.
     pub(crate) fn queue_command(&mut self, request: RequestId, command: Bytes) {
         let oldest = self.writes.keys().next().copied().unwrap_or(request.sequence);

@@ -35,4 +35,9 @@ pub(crate) fn summary(what: &str, summary: &Summary) {
          writes and {reads} reads checked, {} snapshots, {} installed, {} disks opened on trial",
         tally.crashes, tally.snapshots, tally.installs, tally.autopsies,
     ));
+    say(format_args!(
+        "  disks: {} processes ended by a failing one, {} replicas lost to damage, {} growing \
+         commands refused for want of room",
+        tally.fail_stops, tally.lost, tally.refused,
+    ));
 }

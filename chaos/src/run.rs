@@ -48,6 +48,9 @@ impl Figures {
         self.tally.installs += other.tally.installs;
         self.tally.snapshots += other.tally.snapshots;
         self.tally.autopsies += other.tally.autopsies;
+        self.tally.fail_stops += other.tally.fail_stops;
+        self.tally.lost += other.tally.lost;
+        self.tally.refused += other.tally.refused;
     }
 }
 

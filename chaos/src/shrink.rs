@@ -7,7 +7,7 @@ use crate::run::live;
 type Simplify = fn(&mut Plan);
 
 /// One thing each that a world can do without.
-const STEPS: [Simplify; 22] = [
+const STEPS: [Simplify; 29] = [
     |plan| plan.hurting = plan.hurting / 2 / SECONDS * SECONDS,
     |plan| plan.hurting = plan.hurting * 3 / 4,
     |plan| plan.faults.partition = None,
@@ -22,6 +22,13 @@ const STEPS: [Simplify; 22] = [
     |plan| plan.faults.clock_jump = None,
     |plan| plan.faults.transfer = None,
     |plan| plan.faults.disconnect = None,
+    |plan| plan.faults.trouble = None,
+    |plan| plan.faults.rot = None,
+    |plan| plan.faults.fill = None,
+    |plan| plan.faults.hang = None,
+    |plan| plan.faults.backup = None,
+    |plan| plan.clocks.rate_max = 0,
+    |plan| plan.weather.bytes_per_second = 0,
     |plan| plan.weather.late_permille = 0,
     |plan| plan.weather.break_per_100k = 0,
     |plan| plan.disk.stall_permille = 0,

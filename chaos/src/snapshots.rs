@@ -6,7 +6,7 @@ use bytes::Bytes;
 use muster_cluster::core::Input;
 use muster_cluster::core::message::PeerMessage;
 use muster_cluster::sessions::{Picture, Replicated};
-use muster_cluster::snapshot::{SnapshotMeta, SnapshotStore};
+use muster_cluster::snapshot::{SnapshotError, SnapshotMeta, SnapshotStore};
 use muster_cluster::types::ReplicaId;
 
 use crate::agenda::MILLIS;
@@ -91,19 +91,22 @@ impl World {
         if self.chance.snapshots.permille(self.plan.snapshots.fail_permille) {
             return self.step(place, Input::SnapshotNotSaved);
         }
+        let torn = self.may_tear(place);
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
         let Some(process) = &mut replica.process else { return Ok(()) };
         let newer = process.newest.clone().filter(|newest| newest.index >= saving.meta.index);
         let saved = match newer {
             // One that was received meanwhile is as good.
             Some(newest) => Ok(newest),
-            None => replica.snapshots.write(saving.meta.clone(), &mut saving.picture.records()),
+            None => process.snapshots.write(saving.meta.clone(), &mut saving.picture.records()),
         };
         let meta = match saved {
             Ok(meta) => meta,
-            Err(error) => {
-                return require(false, "SAM-3", || format!("replica {place}: {error}"));
+            Err(_) if torn => {
+                self.crash(place);
+                return Ok(());
             }
+            Err(error) => return self.not_written(place, &error, Input::SnapshotNotSaved),
         };
         process.newest = Some(meta.clone());
         self.tally.snapshots += 1;
@@ -122,8 +125,11 @@ impl World {
         let chunks = if let Some((_, chunks)) = open {
             Arc::clone(chunks)
         } else {
-            let Ok(reader) = replica.snapshots.open(index) else { return Ok(()) };
+            let Ok(reader) = process.snapshots.open(index) else { return Ok(()) };
             let chunks: Result<Vec<Bytes>, _> = reader.collect();
+            if replica.rotten && chunks.is_err() {
+                return Ok(());
+            }
             Arc::new(chunks.map_err(|error| Violation {
                 id: "SAM-3",
                 what: format!("replica {place}: {error}"),
@@ -147,11 +153,50 @@ impl World {
         from: ReplicaId,
         transfer: u64,
         meta: SnapshotMeta,
-    ) {
-        let Some(replica) = self.replicas.get_mut(place) else { return };
-        let Some(process) = &mut replica.process else { return };
-        process.receiving =
-            replica.snapshots.receive(meta).ok().map(|receiver| (from, transfer, receiver));
+    ) -> Result<(), Violation> {
+        let Some(process) = self.process(place) else { return Ok(()) };
+        process.receiving = None;
+        match process.snapshots.receive(meta) {
+            Ok(receiver) => {
+                process.receiving = Some((from, transfer, receiver));
+                Ok(())
+            }
+            Err(error) => {
+                let refused = Input::SnapshotReceived { from, transfer, ok: false };
+                self.not_written(place, &error, refused)
+            }
+        }
+    }
+
+    /// A snapshot could not be written: the core hears of it when the disk is full, any other failure
+    /// of the disk ends the process, and all else is a fault of Muster.
+    fn not_written(
+        &mut self,
+        place: Place,
+        error: &SnapshotError,
+        full: Input,
+    ) -> Result<(), Violation> {
+        let failed = self.replicas.get(place).is_some_and(crate::replica::Replica::take_failed);
+        if let SnapshotError::Io { source, .. } = error
+            && failed
+        {
+            if source.kind() == std::io::ErrorKind::StorageFull {
+                return self.step(place, full);
+            }
+            self.fail_stop(place, &error.to_string());
+            return Ok(());
+        }
+        require(false, "SAM-3", || format!("replica {place}: {error}"))
+    }
+
+    /// Lets the power fail amid the next snapshot, sometimes.
+    fn may_tear(&mut self, place: Place) -> bool {
+        let torn =
+            !self.healed && self.chance.snapshots.permille(self.plan.snapshots.crash_permille / 4);
+        if torn && let Some(replica) = self.replicas.get(place) {
+            replica.folder.fail_after(self.chance.snapshots.below(2));
+        }
+        torn
     }
 
     pub(crate) fn store_chunk(&mut self, place: Place, storing: &Storing) -> Result<(), Violation> {
@@ -159,13 +204,30 @@ impl World {
         let (from, transfer) = (storing.from, storing.transfer);
         let current = process.receiving.take_if(|it| (it.0, it.1) == (from, transfer));
         let Some((_, _, mut receiver)) = current else { return Ok(()) };
-        if receiver.push(&storing.data).is_err() {
-            return self.step(place, Input::SnapshotReceived { from, transfer, ok: false });
+        let refused = Input::SnapshotReceived { from, transfer, ok: false };
+        match receiver.push(&storing.data) {
+            Ok(()) => {}
+            Err(error @ SnapshotError::Io { .. }) => {
+                return self.not_written(place, &error, refused);
+            }
+            Err(_) => return self.step(place, refused),
         }
         if storing.last {
-            let finished = receiver.finish().ok();
-            let ok = finished.is_some();
-            process.newest = finished.or(process.newest.take());
+            let torn = self.may_tear(place);
+            let finished = receiver.finish();
+            let Some(process) = self.process(place) else { return Ok(()) };
+            let ok = finished.is_ok();
+            match finished {
+                Ok(meta) => process.newest = Some(meta),
+                Err(_) if torn => {
+                    self.crash(place);
+                    return Ok(());
+                }
+                Err(error @ SnapshotError::Io { .. }) => {
+                    return self.not_written(place, &error, refused);
+                }
+                Err(_) => {}
+            }
             if ok && self.chance.snapshots.permille(self.plan.snapshots.crash_permille) {
                 let after = self.chance.snapshots.between(0, 4 * MILLIS);
                 self.later(place, after, Local::Crash);

@@ -25,10 +25,11 @@ fn batch(chance: &mut Chance, model: &Model, term: u64) -> LogBatch {
 fn live(seed: u64) {
     let mut chance = Chance::stream(seed, "store");
     let disk = Disk::default();
+    let fence = Disk::default();
     let mut shadow = Shadow::default();
     let mut term = 0;
     for _ in 0..20 {
-        let mut store = disk.open_log().unwrap();
+        let mut store = disk.open_log(&fence).unwrap();
         let found = Model::of(&store.load().unwrap());
         assert!(shadow.admits(&found), "seed {seed}");
         shadow.recovered(found.clone());
@@ -60,7 +61,13 @@ fn live(seed: u64) {
         }
         disk.cut_power();
         drop(store);
-        disk.restore_power(&mut chance);
+        if chance.coin() {
+            disk.restore_power(&mut chance);
+            fence.cut_power();
+            fence.restore_power(&mut chance);
+        } else {
+            disk.outlive_process();
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 //! elects a leader and every replica in it serves a fresh write and a fresh read. LIV-2: terms then
 //! stand still. LIV-3: the quorum's replicas come to the same state.
 
+use muster_cluster::core::Input;
+
 use crate::agenda::{MILLIS, Micros, SECONDS};
 use crate::invariants::{Violation, require};
 use crate::life::ELECTION_TICKS;
 use crate::network::{Place, Weather};
+use crate::replica::hash_of;
 use crate::world::{Event, World};
 
 /// What becomes of a replica outside the quorum, for ever.
@@ -19,6 +22,10 @@ enum Fate {
     Deaf,
     /// Its disk takes seconds for everything.
     Slow,
+    /// Its disk never answers.
+    Hung,
+    /// Its disk has no room, not even for its log.
+    Full,
 }
 
 impl World {
@@ -59,9 +66,11 @@ impl World {
         for place in self.places() {
             self.resume(place)?;
             if let Some(replica) = self.replicas.get_mut(place) {
-                replica.stalled_until = 0;
+                replica.mend();
                 replica.crash_again = 0;
             }
+            self.look(place);
+            self.hang_no_more(place);
             self.start(place)?;
         }
         Ok(())
@@ -70,13 +79,25 @@ impl World {
     fn freeze_outside(&mut self) {
         let mut places: Vec<_> = self.places().collect();
         self.chance.faults.shuffle(&mut places);
+        // Whose disk may be damaged is counted on no more, whether it has found out or not.
+        let rotten = |place: &Place| self.replicas.get(*place).is_some_and(|it| it.rotten);
+        places.sort_by_key(rotten);
+        let sound = places.iter().filter(|place| !rotten(place)).count();
         let quorum = self.replicas.len() / 2 + 1;
-        let size = if self.chance.faults.permille(300) { self.replicas.len() } else { quorum };
+        let size = if self.chance.faults.permille(300) { sound } else { quorum };
         let (core, outside) = places.split_at(size.min(places.len()));
         self.core = core.to_vec();
         self.say(|| format!("the quorum {core:?}"));
         for place in outside {
-            let fates = [Fate::Dead, Fate::Paused, Fate::Mute, Fate::Deaf, Fate::Slow];
+            let fates = [
+                Fate::Dead,
+                Fate::Paused,
+                Fate::Mute,
+                Fate::Deaf,
+                Fate::Slow,
+                Fate::Hung,
+                Fate::Full,
+            ];
             let fate = self.chance.faults.pick(&fates).unwrap_or(Fate::Dead);
             self.say(|| format!("{place} stays {fate:?}"));
             self.freeze(*place, fate);
@@ -102,6 +123,12 @@ impl World {
                     replica.slow = true;
                 }
             }
+            Fate::Hung => {
+                if let Some(replica) = self.replicas.get_mut(place) {
+                    replica.stalled_until = Micros::MAX / 2;
+                }
+            }
+            Fate::Full => self.fill(place, 0),
         }
     }
 
@@ -160,6 +187,27 @@ impl World {
             })?;
             let hash = process.state_hash();
             self.checks.sameness.state(place, applied, hash)?;
+        }
+        self.expect_backups()
+    }
+
+    /// What an operator saves now is restored into the very state.
+    fn expect_backups(&mut self) -> Result<(), Violation> {
+        for place in self.core.clone() {
+            self.step(place, Input::SaveSnapshot { ticket: 1 })?;
+        }
+        let takes = self.plan.snapshots.write_max + self.plan.applier.batch_max * 2 + SECONDS;
+        self.run_until(self.now() + takes)?;
+        for place in self.core.clone() {
+            let Some(replica) = self.replicas.get(place) else { continue };
+            let Some(process) = &replica.process else { continue };
+            let restored = crate::applier::load_snapshot(&process.snapshots, process.applied);
+            let restored = restored.map(|state| hash_of(state.picture().records()));
+            require(
+                restored.as_ref().is_ok_and(|it| *it == process.state_hash()),
+                "OPS-1",
+                || format!("a snapshot of replica {place} is restored as {restored:?}"),
+            )?;
         }
         Ok(())
     }

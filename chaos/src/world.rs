@@ -57,8 +57,8 @@ pub(crate) enum Local {
     PeerDown(Place),
     /// The core takes what waits for it.
     Drain,
-    /// The log writer's work under way is due.
-    Write,
+    /// The log writer's work under way is due, if it is still this one.
+    Write(u64),
     /// The applier's work under way is due.
     Apply,
     /// The snapshot under way is due.
@@ -77,6 +77,10 @@ pub(crate) enum Local {
     Crash,
     /// A peer says that this replica was removed.
     ToldRemoved,
+    /// It looks how much room its disk has.
+    Look,
+    /// An operator wants a snapshot.
+    Backup,
     /// An operator wants another leader.
     Transfer(Option<Place>),
 }
@@ -92,6 +96,7 @@ pub(crate) struct Streams {
     pub(crate) autopsy: Chance,
     pub(crate) snapshots: Chance,
     pub(crate) members: Chance,
+    pub(crate) trouble: Chance,
 }
 
 impl Streams {
@@ -107,6 +112,7 @@ impl Streams {
             autopsy: stream("autopsy"),
             snapshots: stream("snapshots"),
             members: stream("members"),
+            trouble: stream("trouble"),
         }
     }
 }
@@ -143,6 +149,12 @@ pub(crate) struct Tally {
     pub(crate) changes: u64,
     /// Replicas that were removed.
     pub(crate) removals: u64,
+    /// Processes that ended because their disk failed.
+    pub(crate) fail_stops: u64,
+    /// Replicas that found damage and stay away.
+    pub(crate) lost: u64,
+    /// Growing commands that a low disk refused.
+    pub(crate) refused: u64,
 }
 
 /// The whole.
@@ -174,9 +186,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: Plan, told: bool) -> Self {
         let mut chance = Streams::new(plan.seed);
-        let offset = plan.clocks.offset_max;
+        let (offset, rate) = (plan.clocks.offset_max, plan.clocks.rate_max);
+        let mut either_way = |most: u64| signed(chance.clock.between(0, 2 * most)) - signed(most);
         let replicas: Vec<_> = (0..plan.replicas + plan.churn.spares())
-            .map(|_| Replica::new(signed(chance.clock.between(0, 2 * offset)) - signed(offset)))
+            .map(|_| Replica::new(either_way(offset), either_way(rate)))
             .collect();
         Self {
             agenda: Agenda::new(),

@@ -13,10 +13,12 @@ use crate::world::{Local, World};
 impl World {
     /// Queues work and starts it if the writer is idle.
     pub(crate) fn write_soon(&mut self, place: Place, work: Writing) {
+        let now = self.now();
         let Some(replica) = self.replicas.get_mut(place) else { return };
         let Some(process) = &mut replica.process else { return };
         match &work {
-            Writing::Persist { batch, .. } => {
+            Writing::Persist { batch, number } => {
+                process.write_times.push_back((*number, now));
                 process.memory.write(batch);
                 replica.shadow.writing(batch);
             }
@@ -39,8 +41,20 @@ impl World {
         let Some(process) = &mut replica.process else { return };
         process.writing = one_go(process);
         if process.writing > 0 {
+            process.write_turn += 1;
+            let turn = process.write_turn;
             let starts = replica.stalled_until.max(now);
-            self.later(place, starts - now + took, Local::Write);
+            self.later(place, starts - now + took, Local::Write(turn));
+        }
+    }
+
+    /// A disk that hung answers again, at once and not when it was going to.
+    pub(crate) fn hang_no_more(&mut self, place: Place) {
+        let Some(process) = self.process(place) else { return };
+        if process.writing > 0 {
+            process.write_turn += 1;
+            let turn = process.write_turn;
+            self.later(place, 1, Local::Write(turn));
         }
     }
 
@@ -54,10 +68,18 @@ impl World {
     }
 
     /// The write under way comes to its end.
-    pub(crate) fn write(&mut self, place: Place) -> Result<(), Violation> {
+    pub(crate) fn write(&mut self, place: Place, turn: u64) -> Result<(), Violation> {
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
-        let written = try_write(replica);
-        require(written.is_ok(), "DUR-2", || format!("replica {place} cannot write: {written:?}"))?;
+        if replica.process.as_ref().is_none_or(|process| process.write_turn != turn) {
+            return Ok(());
+        }
+        if let Err(error) = try_write(replica) {
+            if replica.take_failed() {
+                self.fail_stop(place, &error.to_string());
+                return Ok(());
+            }
+            return require(false, "DUR-2", || format!("replica {place} cannot write: {error}"));
+        }
         let Replica { process: Some(process), shadow, progress, .. } = replica else {
             return Ok(());
         };
@@ -69,6 +91,8 @@ impl World {
             }
         }
         process.writing = 0;
+        while process.write_times.pop_front_if(|(number, _)| Some(*number) <= persisted).is_some() {
+        }
         self.start_writing(place);
         match persisted {
             Some(number) => self.step(place, Input::Persisted { number }),

@@ -55,6 +55,17 @@ pub struct DiskSpace {
     pub total: u64,
 }
 
+/// Below this much room on the disk no command is taken: a log that cannot be written ends the
+/// replica, and it needs room to shrink again.
+const ROOM: u64 = 64 * MIB;
+
+impl DiskSpace {
+    /// Whether so little room is left that no command may be taken.
+    pub fn is_full(self) -> bool {
+        self.available < ROOM
+    }
+}
+
 /// Watches the disk of one folder. It leaves a state by itself once there is a tenth more room than
 /// the limit asks for, so that a disk at the limit does not flicker.
 #[derive(Clone, Debug)]
@@ -82,7 +93,8 @@ impl DiskWatch {
         self.state
     }
 
-    fn judge(&mut self, space: DiskSpace) -> DiskState {
+    /// As [`DiskWatch::look`] with what the operating system would have said.
+    pub fn judge(&mut self, space: DiskSpace) -> DiskState {
         let entered = self.limits.state(space.available, space.total);
         // Seen with the margin taken off: a state is left only when even this looks better.
         let margin = space.available - space.available / 11;

@@ -16,4 +16,5 @@ pub mod net;
 pub mod rescue;
 pub mod sessions;
 pub mod snapshot;
+pub mod stall;
 pub mod types;

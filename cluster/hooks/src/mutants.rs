@@ -83,4 +83,16 @@ mutants! {
     // The disk.
     /// The log does not wait for the disk.
     LogUnsynced,
+    /// After a failed sync the log goes on as if nothing had happened.
+    SyncRetried,
+    /// What a killed process left is believed without writing it again.
+    TailBelieved,
+    /// Of a damaged log the rest is cut off, and the replica serves on.
+    DamageCut,
+    /// A snapshot gets its name before its content is on the disk.
+    SnapshotUnsynced,
+    /// The name of a snapshot is not made durable.
+    SnapshotNameUnsynced,
+    /// Nobody looks at a disk that hangs.
+    HangUnnoticed,
 }

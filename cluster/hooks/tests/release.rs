@@ -38,7 +38,7 @@ fn only_debug_assertions_bring_hooks() {
 
 #[test]
 fn the_release_profile_has_no_debug_assertions_and_only_the_simulator_asks_for_hooks() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let manifest = read("Cargo.toml");
     let release = manifest.split("[profile.release]").nth(1).unwrap();

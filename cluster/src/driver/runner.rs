@@ -24,6 +24,7 @@ use crate::{
     machine::StateMachine,
     members::Outcome,
     net::{Lane, Peers, SendError},
+    stall::{Advice, StallWatch},
     types::ReplicaId,
 };
 use bytes::Bytes;
@@ -46,19 +47,10 @@ pub(crate) struct Runner<M: StateMachine> {
     pub(crate) leaderless: u64,
     /// Writes under way and when they began.
     pub(crate) writes: VecDeque<(u64, Instant)>,
-    /// When leadership was last offered to others because of the disk.
-    pub(crate) moved_on: Option<Instant>,
-    /// Since when this replica leads.
-    pub(crate) led_since: Option<Instant>,
+    pub(crate) stall: StallWatch,
+    /// What the watch counts from.
+    pub(crate) began: Instant,
 }
-
-/// A leader whose disk hangs for so long looks for another one.
-const STALL: Duration = Duration::from_secs(1);
-/// A replica whose disk hangs for so long is worse than none.
-const HANG: Duration = Duration::from_secs(30);
-/// A leader with a full disk leads for so long before it looks for another: when all disks are full,
-/// leadership must not go round.
-const FULL: Duration = Duration::from_mins(1);
 
 impl<M: StateMachine> Runner<M> {
     /// Turns until the inbox is closed.
@@ -178,20 +170,16 @@ impl<M: StateMachine> Runner<M> {
     /// Leadership belongs to a replica whose disk works.
     fn watch_disk(&mut self, now: Instant) -> Result<Option<Input>, StartError> {
         let stalled = self.writes.front().map_or(Duration::ZERO, |(_, began)| now - *began);
-        if stalled > HANG {
-            return Err(StartError::DiskHangs(stalled));
-        }
-        let full = self.shared.disk_full.load(Ordering::Relaxed)
-            && self.led_since.is_some_and(|since| now - since > FULL);
-        let patience = if stalled > STALL { STALL } else { FULL };
+        let full = self.shared.disk_full.load(Ordering::Relaxed);
         let leads = self.shared.leadership.borrow().role == Role::Leader;
-        let waited = self.moved_on.is_none_or(|at| now - at > patience);
-        if !((stalled > STALL || full) && leads && waited) {
-            return Ok(None);
+        match self.stall.look(now - self.began, stalled, full, leads) {
+            Advice::GoOn => Ok(None),
+            Advice::MoveOn => {
+                tracing::warn!(?stalled, "the disk does not keep up; another replica should lead");
+                Ok(Some(Input::Transfer { to: None }))
+            }
+            Advice::GiveUp => Err(StartError::DiskHangs(stalled)),
         }
-        tracing::warn!(?stalled, "the disk does not keep up; another replica should lead");
-        self.moved_on = Some(now);
-        Ok(Some(Input::Transfer { to: None }))
     }
 
     fn send(&mut self, to: ReplicaId, lane: Lane, payload: Bytes) {
@@ -217,11 +205,6 @@ impl<M: StateMachine> Runner<M> {
             "leadership"
         );
         let before = self.shared.leadership.send_replace(leadership);
-        if leadership.role != Role::Leader {
-            self.led_since = None;
-        } else if before.role != Role::Leader {
-            self.led_since = Some(Instant::now());
-        }
         if leadership.leader.is_some() && leadership.leader != before.leader {
             metrics::counter!("muster_raft_leader_changes_total").increment(1);
         }

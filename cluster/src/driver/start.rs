@@ -34,6 +34,7 @@ use crate::{
     net::{PeerOptions, Peers},
     sessions::Replicated,
     snapshot::{FileSnapshots, SnapshotMeta, SnapshotStore},
+    stall::StallWatch,
     types::GroupId,
 };
 
@@ -180,8 +181,8 @@ fn spawn_all<M: StateMachine>(
         leader_heard: None,
         leaderless: 0,
         writes: VecDeque::new(),
-        moved_on: None,
-        led_since: None,
+        stall: StallWatch::default(),
+        began: Instant::now(),
         shared: Arc::clone(shared),
     };
     let threads = vec![

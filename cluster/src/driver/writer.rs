@@ -20,9 +20,6 @@ use crate::{
     machine::StateMachine,
 };
 
-/// Below this much room on the disk no command is taken: a log that cannot be written ends the
-/// replica, and it needs room to shrink again.
-const ROOM: u64 = 64 << 20;
 /// Between two looks at the room that is left.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -100,7 +97,7 @@ impl<M: StateMachine> Writer<M> {
         if self.shared.disk_low.swap(low, Ordering::Relaxed) != low {
             tracing::warn!(free, low, "commands that let the state grow depend on the disk's room");
         }
-        let full = free < ROOM;
+        let full = space.is_full();
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(free, full, "the disk's room changed");
         }

@@ -6,31 +6,39 @@
 //! has lost something acknowledged. A killed process leaves the fence exact; a power cut leaves it some
 //! seconds behind, which only narrows what it can prove.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fmt, fs::OpenOptions, io, path::Path};
+
+use super::LogDisk;
 
 const LENGTH: usize = 12;
 
 /// The open fence file.
-#[derive(Debug)]
 pub(super) struct Fence {
-    file: File,
+    disk: Box<dyn LogDisk>,
     acknowledged: u64,
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fence").field("acknowledged", &self.acknowledged).finish_non_exhaustive()
+    }
 }
 
 impl Fence {
     /// Opens or creates the fence. One that does not verify proves nothing and counts as 0: it was
     /// never fsynced, so a crash may have left it so.
     pub(super) fn open(path: &Path) -> io::Result<Fence> {
-        let mut file =
+        let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut content = Vec::new();
-        Read::by_ref(&mut file).take(64).read_to_end(&mut content)?;
-        Ok(Fence { file, acknowledged: decode(&content).unwrap_or(0) })
+        Self::on(Box::new(file))
+    }
+
+    /// As [`Fence::open`], on a disk of its own.
+    pub(super) fn on(disk: Box<dyn LogDisk>) -> io::Result<Fence> {
+        let size = usize::try_from(disk.size()?).unwrap_or(usize::MAX);
+        let mut content = vec![0; size.min(64)];
+        disk.read_at(0, &mut content)?;
+        Ok(Fence { disk, acknowledged: decode(&content).unwrap_or(0) })
     }
 
     /// At least so many parts were acknowledged.
@@ -47,14 +55,14 @@ impl Fence {
         {
             *to = from;
         }
-        self.file.write_all_at(&content, 0)?;
+        self.disk.write_at(0, &content)?;
         self.acknowledged = parts;
         Ok(())
     }
 
     /// Makes the fence outlive a power cut.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.disk.sync()
     }
 }
 

@@ -98,6 +98,17 @@ impl FileLog {
         Self::on(Box::new(disk), None, Shape { name, extent })
     }
 
+    /// As [`FileLog::with_disk`], with a fence on a disk of its own.
+    pub fn with_disk_and_fence(
+        disk: impl LogDisk + 'static,
+        fence: impl LogDisk + 'static,
+        extent: usize,
+        name: u64,
+    ) -> Result<FileLog, LogError> {
+        let fence = Fence::on(Box::new(fence)).map_err(io_error(OPENED))?;
+        Self::on(Box::new(disk), Some(fence), Shape { name, extent })
+    }
+
     fn on(
         mut disk: Box<dyn LogDisk>,
         fence: Option<Fence>,
@@ -131,7 +142,9 @@ impl FileLog {
             loaded: Some(loaded),
             stopped: false,
         };
-        log.settle().map_err(io_error(OPENED))?;
+        if !mutant!(TailBelieved) {
+            log.settle().map_err(io_error(OPENED))?;
+        }
         Ok(log)
     }
 
@@ -280,7 +293,11 @@ impl FileLog {
         let start = self.tail.end;
         self.disk.write_at(offset(self.shape, slot, start), &self.part).map_err(&writing)?;
         if !mutant!(LogUnsynced) {
-            self.disk.sync().map_err(&writing)?;
+            let mut synced = self.disk.sync();
+            if mutant!(SyncRetried) && synced.is_err() {
+                synced = self.disk.sync();
+            }
+            synced.map_err(&writing)?;
         }
         let end = start + self.part.len();
         self.tail = Tail { sequence: header.sequence, crc, start, end };

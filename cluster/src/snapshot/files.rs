@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, BufReader, BufWriter},
+    io::{self, BufReader, BufWriter, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,12 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use muster_hooks::mutant;
 
 use super::{
     MAX_CHUNK, Sink, SnapshotError, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotStore,
+    folder::{self, OsFolder, SnapshotFolder},
     frames::{FrameError, FrameReader, FrameWriter},
 };
-use crate::durable;
 
 /// Generations kept.
 const KEPT: usize = 2;
@@ -32,7 +33,7 @@ pub struct FileSnapshots {
 
 #[derive(Debug)]
 struct Folder {
-    path: PathBuf,
+    files: Box<dyn SnapshotFolder>,
     drafts: AtomicU64,
     /// Held while files get their names and lose them.
     naming: Mutex<()>,
@@ -41,37 +42,31 @@ struct Folder {
 impl FileSnapshots {
     /// Opens or creates the folder and clears what a crash left unfinished.
     pub fn open(path: &Path) -> Result<FileSnapshots, SnapshotError> {
-        let opening = |source| SnapshotError::Io { doing: "be looked for", source };
-        fs::create_dir_all(path).map_err(opening)?;
-        if let Some(parent) = path.parent() {
-            durable::sync_folder(parent).map_err(opening)?;
-        }
-        for file in fs::read_dir(path).map_err(opening)? {
-            let file = file.map_err(opening)?;
-            if file.file_name().to_string_lossy().ends_with(DRAFT_ENDING) {
-                fs::remove_file(file.path()).map_err(opening)?;
+        let files = OsFolder::open(path).map_err(looking)?;
+        Self::on(Box::new(files))
+    }
+
+    /// As [`FileSnapshots::open`], in a folder that may be simulated.
+    pub fn on(files: Box<dyn SnapshotFolder>) -> Result<FileSnapshots, SnapshotError> {
+        for name in files.names().map_err(looking)? {
+            if name.ends_with(DRAFT_ENDING) {
+                files.remove(&name).map_err(looking)?;
             }
         }
+        // A name that a killed process gave may not be on the disk yet.
+        files.sync().map_err(looking)?;
         Ok(FileSnapshots {
-            folder: Arc::new(Folder {
-                path: path.to_owned(),
-                drafts: AtomicU64::new(0),
-                naming: Mutex::new(()),
-            }),
+            folder: Arc::new(Folder { files, drafts: AtomicU64::new(0), naming: Mutex::new(()) }),
         })
     }
 
     fn draft(&self, meta: SnapshotMeta) -> Result<Draft, SnapshotError> {
         let number = self.folder.drafts.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.path.join(format!("{number}{DRAFT_ENDING}"));
-        let begin = || FrameWriter::begin(BufWriter::new(File::create(&path)?), &meta);
-        let writer = begin().map_err(writing)?;
-        Ok(Draft {
-            folder: Arc::clone(&self.folder),
-            leftover: Leftover(Some(path)),
-            writer: Some(writer),
-            meta,
-        })
+        let name = format!("{number}{DRAFT_ENDING}");
+        let out = self.folder.files.create(&name).map_err(writing)?;
+        let leftover = Leftover { folder: Arc::clone(&self.folder), name: Some(name) };
+        let writer = FrameWriter::begin(BufWriter::new(out), &meta).map_err(writing)?;
+        Ok(Draft { leftover, writer: Some(writer), meta })
     }
 }
 
@@ -90,15 +85,16 @@ impl SnapshotStore for FileSnapshots {
 
     fn latest(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
         match self.folder.names()?.last() {
-            Some(name) => Ok(Some(verify(&self.folder.path.join(name.file()))?.meta)),
+            Some(name) => Ok(Some(self.folder.verify(*name)?)),
             None => Ok(None),
         }
     }
 
     fn open(&self, index: u64) -> Result<SnapshotReader, SnapshotError> {
-        let path = self.path(index).ok_or(SnapshotError::Missing { index })?;
+        let name = self.folder.find(index).ok_or(SnapshotError::Missing { index })?;
         // Once whole for the digest, which stands at the end and which receivers need first.
-        reader(&path, verify(&path)?.meta)
+        let open = || self.folder.files.open(&name.file()).map_err(reading);
+        reader(open, &name.file(), self.folder.verify(name)?)
     }
 
     fn receive(&self, meta: SnapshotMeta) -> Result<SnapshotReceiver, SnapshotError> {
@@ -106,29 +102,37 @@ impl SnapshotStore for FileSnapshots {
     }
 
     fn path(&self, index: u64) -> Option<PathBuf> {
-        let names = self.folder.names().ok()?;
-        let name = names.iter().rfind(|name| name.index == index)?;
-        Some(self.folder.path.join(name.file()))
+        self.folder.files.path(&self.folder.find(index)?.file())
     }
 }
 
 impl Folder {
     /// The snapshots there are, oldest first.
     fn names(&self) -> Result<BTreeSet<Name>, SnapshotError> {
-        let reading = |source| SnapshotError::Io { doing: "be looked for", source };
-        let mut names = BTreeSet::new();
-        for file in fs::read_dir(&self.path).map_err(reading)? {
-            let file = file.map_err(reading)?;
-            names.extend(Name::parse(&file.file_name().to_string_lossy()));
+        let names = self.files.names().map_err(looking)?;
+        Ok(names.iter().filter_map(|name| Name::parse(name)).collect())
+    }
+
+    fn find(&self, index: u64) -> Option<Name> {
+        self.names().ok()?.iter().rfind(|name| name.index == index).copied()
+    }
+
+    /// Verifies the whole of a snapshot, its name too.
+    fn verify(&self, name: Name) -> Result<SnapshotMeta, SnapshotError> {
+        let file = name.file();
+        let meta = read_whole(self.files.open(&file).map_err(reading)?, &file)?.meta;
+        if (Name { index: meta.index, term: meta.term }) != name {
+            return Err(damaged(&file, "its name is another snapshot's".to_owned()));
         }
-        Ok(names)
+        Ok(meta)
     }
 
     /// Removes all but the newest ones and `published`, which may be older: somebody waits for it.
     fn prune(&self, published: Name) -> Result<(), SnapshotError> {
         let names = self.names()?;
         for name in names.iter().rev().skip(KEPT).filter(|name| **name != published) {
-            fs::remove_file(self.path.join(name.file()))
+            self.files
+                .remove(&name.file())
                 .map_err(|source| SnapshotError::Io { doing: "be removed", source })?;
         }
         Ok(())
@@ -159,20 +163,22 @@ impl Name {
 
 /// A snapshot being written; dropped unpublished it leaves nothing.
 struct Draft {
-    folder: Arc<Folder>,
     leftover: Leftover,
-    writer: Option<FrameWriter<BufWriter<File>>>,
+    writer: Option<FrameWriter<BufWriter<Box<dyn folder::Draft>>>>,
     meta: SnapshotMeta,
 }
 
 /// The file of a draft until it has its name.
-struct Leftover(Option<PathBuf>);
+struct Leftover {
+    folder: Arc<Folder>,
+    name: Option<String>,
+}
 
 impl Drop for Leftover {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some(name) = &self.name {
             // What stays is cleared when the folder is opened next.
-            let _ = fs::remove_file(path);
+            let _ = self.folder.files.remove(name);
         }
     }
 }
@@ -180,7 +186,7 @@ impl Drop for Leftover {
 impl Draft {
     /// Finishes, verifies, renames and prunes. With `announced`, refuses another digest than that.
     fn publish(mut self, announced: Option<u32>) -> Result<SnapshotMeta, SnapshotError> {
-        let (Some(writer), Some(path)) = (self.writer.take(), self.leftover.0.as_ref()) else {
+        let (Some(writer), Some(draft)) = (self.writer.take(), self.leftover.name.as_ref()) else {
             return Err(spent());
         };
         let (out, digest) = writer.finish().map_err(writing)?;
@@ -189,19 +195,26 @@ impl Draft {
                 what: "its chunks are not those that were announced".to_owned(),
             });
         }
-        let file = out.into_inner().map_err(|error| writing(error.into_error()))?;
-        file.sync_all().map_err(writing)?;
+        let mut file = out.into_inner().map_err(|error| writing(error.into_error()))?;
+        if !mutant!(SnapshotUnsynced) {
+            file.sync().map_err(writing)?;
+        }
+        drop(file);
         let meta = SnapshotMeta { digest: digest.crc, ..self.meta };
-        let read = read_whole(path)?;
+        let folder = &self.leftover.folder;
+        let read = read_whole(folder.files.open(draft).map_err(reading)?, draft)?;
         if read.meta != meta {
-            return Err(damaged(path, "it reads back as another one".to_owned()));
+            return Err(damaged(draft, "it reads back as another one".to_owned()));
         }
         let name = Name { index: meta.index, term: meta.term };
-        let naming = self.folder.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        durable::rename(path, &self.folder.path.join(name.file())).map_err(writing)?;
-        self.leftover.0 = None;
-        self.folder.prune(name)?;
+        let naming = folder.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        folder.files.rename(draft, &name.file()).map_err(writing)?;
+        if !mutant!(SnapshotNameUnsynced) {
+            folder.files.sync().map_err(writing)?;
+        }
+        folder.prune(name)?;
         drop(naming);
+        self.leftover.name = None;
         Ok(meta)
     }
 }
@@ -227,8 +240,8 @@ impl Sink for Draft {
 
 /// The chunks of a file, the iterator ending with its first error.
 struct Chunks {
-    path: PathBuf,
-    reader: Option<FrameReader<BufReader<File>>>,
+    name: String,
+    reader: Option<FrameReader<Input>>,
 }
 
 impl Iterator for Chunks {
@@ -239,7 +252,7 @@ impl Iterator for Chunks {
         if !matches!(next, Ok(Some(_))) {
             self.reader = None;
         }
-        next.map_err(|error| explain(&self.path, error)).transpose()
+        next.map_err(|error| explain(&self.name, error)).transpose()
     }
 }
 
@@ -256,61 +269,71 @@ pub struct Inspection {
     pub file_bytes: u64,
 }
 
-/// Verifies the whole of a snapshot file, wherever it lies and whatever its name.
-pub fn inspect(path: &Path) -> Result<Inspection, SnapshotError> {
-    read_whole(path)
-}
-
 /// Opens a snapshot file, wherever it lies and whatever its name, after verifying the whole of it.
 pub fn read(path: &Path) -> Result<SnapshotReader, SnapshotError> {
-    reader(path, read_whole(path)?.meta)
+    let open = || -> Result<Box<dyn Read + Send>, SnapshotError> {
+        Ok(Box::new(File::open(path).map_err(reading)?))
+    };
+    let name = path.display().to_string();
+    let meta = read_whole(open()?, &name)?.meta;
+    reader(open, &name, meta)
 }
 
-fn reader(path: &Path, meta: SnapshotMeta) -> Result<SnapshotReader, SnapshotError> {
-    let (reader, _) = begin(path)?;
-    let path = path.to_owned();
-    Ok(SnapshotReader { meta, chunks: Box::new(Chunks { path, reader: Some(reader) }) })
+fn reader(
+    open: impl Fn() -> Result<Box<dyn Read + Send>, SnapshotError>,
+    name: &str,
+    meta: SnapshotMeta,
+) -> Result<SnapshotReader, SnapshotError> {
+    let (reader, _) = begin(open()?, name)?;
+    let chunks = Chunks { name: name.to_owned(), reader: Some(reader) };
+    Ok(SnapshotReader { meta, chunks: Box::new(chunks) })
 }
 
-fn read_whole(path: &Path) -> Result<Inspection, SnapshotError> {
-    let (mut reader, meta) = begin(path)?;
-    while reader.next().map_err(|error| explain(path, error))?.is_some() {}
-    let digest = reader.digest();
-    let file_bytes = fs::metadata(path).map_err(reading)?.len();
-    Ok(Inspection {
-        meta: SnapshotMeta { digest: digest.crc, ..meta },
-        records: digest.records,
-        content_bytes: digest.bytes,
-        file_bytes,
-    })
-}
-
-/// Verifies a file of the folder, its name too.
-fn verify(path: &Path) -> Result<Inspection, SnapshotError> {
-    let found = read_whole(path)?;
-    let name = Name { index: found.meta.index, term: found.meta.term };
-    if path.file_name().is_none_or(|file| file != name.file().as_str()) {
-        return Err(damaged(path, "its name is another snapshot's".to_owned()));
-    }
-    Ok(found)
-}
-
-type Opened = (FrameReader<BufReader<File>>, SnapshotMeta);
-
-fn begin(path: &Path) -> Result<Opened, SnapshotError> {
+/// Verifies the whole of a snapshot file, wherever it lies and whatever its name.
+pub fn inspect(path: &Path) -> Result<Inspection, SnapshotError> {
     let file = File::open(path).map_err(reading)?;
-    FrameReader::begin(BufReader::new(file)).map_err(|error| explain(path, error))
+    let Whole { meta, records, bytes } = read_whole(Box::new(file), &path.display().to_string())?;
+    let file_bytes = fs::metadata(path).map_err(reading)?.len();
+    Ok(Inspection { meta, records, content_bytes: bytes, file_bytes })
 }
 
-fn explain(path: &Path, error: FrameError) -> SnapshotError {
+type Input = BufReader<Box<dyn Read + Send>>;
+
+/// A whole file that was read and verified.
+struct Whole {
+    meta: SnapshotMeta,
+    records: u64,
+    bytes: u64,
+}
+
+fn read_whole(input: Box<dyn Read + Send>, name: &str) -> Result<Whole, SnapshotError> {
+    let (mut reader, meta) = begin(input, name)?;
+    while reader.next().map_err(|error| explain(name, error))?.is_some() {}
+    let digest = reader.digest();
+    let meta = SnapshotMeta { digest: digest.crc, ..meta };
+    Ok(Whole { meta, records: digest.records, bytes: digest.bytes })
+}
+
+fn begin(
+    input: Box<dyn Read + Send>,
+    name: &str,
+) -> Result<(FrameReader<Input>, SnapshotMeta), SnapshotError> {
+    FrameReader::begin(BufReader::new(input)).map_err(|error| explain(name, error))
+}
+
+fn explain(name: &str, error: FrameError) -> SnapshotError {
     match error {
         FrameError::Io(source) => reading(source),
-        FrameError::Damaged(what) => damaged(path, what),
+        FrameError::Damaged(what) => damaged(name, what),
     }
 }
 
-fn damaged(path: &Path, what: String) -> SnapshotError {
-    SnapshotError::Damaged { name: path.display().to_string(), what }
+fn damaged(name: &str, what: String) -> SnapshotError {
+    SnapshotError::Damaged { name: name.to_owned(), what }
+}
+
+fn looking(source: io::Error) -> SnapshotError {
+    SnapshotError::Io { doing: "be looked for", source }
 }
 
 fn spent() -> SnapshotError {

@@ -5,6 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use bytes::Bytes;
 
 mod files;
+mod folder;
 mod frames;
 mod memory;
 mod meta;
@@ -12,6 +13,7 @@ mod meta;
 mod tests;
 
 pub use files::{FileSnapshots, Inspection, inspect, read};
+pub use folder::{Draft, SnapshotFolder};
 pub use memory::MemorySnapshots;
 
 use crate::types::{GroupId, Timestamp};
