@@ -2,14 +2,19 @@
 //! unknown, and often asked again, elsewhere, under the same request.
 
 use bytes::Bytes;
+use muster::actors::{CallError, NotDone, grows, verdicts};
 use muster_cluster::core::Input;
 use muster_cluster::types::RequestId;
+use muster_proto::muster::log::v1::{
+    BeatOutcome, Command, RejectionKind, Reply, command::Kind, reply,
+};
+use prost::Message as _;
 
 use crate::agenda::MILLIS;
 use crate::commands;
-use crate::invariants::Violation;
+use crate::invariants::{Violation, require};
 use crate::network::Place;
-use crate::replica::id_of;
+use crate::replica::{Process, id_of};
 use crate::world::{Event, Local, World};
 
 /// One client.
@@ -102,7 +107,7 @@ impl World {
             return Wish::Read;
         }
         let request = self.next_operation;
-        Wish::Write(commands::draw(&mut self.chance.workload, plan.clusters, request))
+        Wish::Write(commands::draw(&mut self.chance.workload, plan, request))
     }
 
     /// An operation arrives at its replica.
@@ -112,6 +117,11 @@ impl World {
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(()) };
         let Some(process) = &mut replica.process else { return Ok(()) };
         match operation.wish.clone() {
+            Wish::Write(command) if refused_for_room(process, place, &command)? => {
+                self.tally.refused += 1;
+                self.settle(id, Outcome::NotDone);
+                Ok(())
+            }
             Wish::Write(command) => {
                 let request = RequestId {
                     replica: id_of(place),
@@ -182,11 +192,17 @@ impl World {
         if !sent {
             return self.denied(id);
         }
+        if let Some(operation) = self.operations.get(&id) {
+            told_of_beats(&operation.wish, Err(CallError::MayBeDone))?;
+        }
         self.settle(id, Outcome::Unknown);
         Ok(())
     }
 
     fn denied(&mut self, id: u64) -> Result<(), Violation> {
+        if let Some(operation) = self.operations.get(&id) {
+            told_of_beats(&operation.wish, Err(NotDone::NoLeader.into()))?;
+        }
         if let Some(request) = self.operations.get(&id).and_then(|operation| operation.request) {
             self.oracle.denied(request)?;
         }
@@ -205,6 +221,9 @@ impl World {
             && let Some((writes, _)) = self.served.get_mut(place)
         {
             *writes += 1;
+        }
+        if let Some(operation) = self.operations.get(&id) {
+            told_of_beats(&operation.wish, Ok(reply))?;
         }
         self.settle(id, Outcome::Done);
         Ok(())
@@ -255,4 +274,52 @@ impl World {
             self.settle(id, Outcome::Unknown);
         }
     }
+}
+
+/// Whether production takes no such command now, for want of room. FUL-1: what plainly grows is not
+/// taken while the disk is known to be low, and nothing while it is full.
+fn refused_for_room(process: &Process, place: Place, command: &Bytes) -> Result<bool, Violation> {
+    if !(process.low || process.full) {
+        return Ok(false);
+    }
+    let kind = Command::decode(command.clone()).ok().and_then(|command| command.kind);
+    let Some(kind) = kind else { return Ok(false) };
+    let refused = process.full || grows(&kind);
+    require(refused || !commands::plainly_grows(&kind), "FUL-1", || {
+        format!("replica {place} takes {kind:?} though its disk is low")
+    })?;
+    Ok(refused)
+}
+
+/// What the production code tells members of their beats. BEA-1: a beat that is not known to be in the
+/// log is neither acknowledged nor told what switches a member off.
+fn told_of_beats(wish: &Wish, outcome: Result<&Bytes, CallError>) -> Result<(), Violation> {
+    let Wish::Write(command) = wish else { return Ok(()) };
+    let kind = Command::decode(command.clone()).ok().and_then(|command| command.kind);
+    let Some(Kind::RecordHeartbeats(beats)) = kind else { return Ok(()) };
+    let decoded = outcome.map(|reply| Reply::decode(reply.clone()).ok().and_then(|it| it.kind));
+    let logged = match &decoded {
+        Ok(Some(reply::Kind::HeartbeatsRecorded(recorded))) => recorded.outcomes.clone(),
+        _ => Vec::new(),
+    };
+    let outcome = match decoded {
+        Ok(Some(reply::Kind::Rejected(no))) => Err(CallError::Rejected(no)),
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => return Ok(()),
+        Err(error) => Err(error),
+    };
+    for (number, told) in verdicts(outcome, beats.beats.len()).into_iter().enumerate() {
+        let logged = logged.get(number).copied();
+        let honest = match &told {
+            Ok(_) => logged == Some(BeatOutcome::Recorded.into()),
+            Err(CallError::Rejected(no)) if no.kind() == RejectionKind::IdOrSecretInvalid => {
+                logged == Some(BeatOutcome::IdOrSecretInvalid.into())
+            }
+            Err(_) => true,
+        };
+        require(honest, "BEA-1", || {
+            format!("beat {number} was told {told:?}, the log says {logged:?}")
+        })?;
+    }
+    Ok(())
 }

@@ -2,10 +2,12 @@
 
 pub(crate) use muster::actors::Machine;
 use muster::state::State;
+use muster_proto::muster::log::v1::{Caller, caller::Who};
 
+use crate::commands::{TOKENS, token};
 use crate::shadow::Fold;
 
-/// What a reader of the license and the fleet sees, as a hash.
+/// What a reader of the license, the fleet and the tokens sees, as a hash.
 pub(crate) fn observe(state: &State) -> u64 {
     let mut fold = Fold::new();
     if let Some(license) = state.licensing().record() {
@@ -17,6 +19,13 @@ pub(crate) fn observe(state: &State) -> u64 {
         fold.add(cluster.user_address.as_bytes());
         fold.number(cluster.created_at.0);
         fold.number(cluster.last_heartbeat.0);
+    }
+    fold.number(u64::from(state.auth().is_on()));
+    for name in 0..TOKENS {
+        let digest = token(name).into();
+        let caller = Caller { who: Some(Who::TokenDigest(digest)) };
+        let subject = state.token_of(Some(&caller), state.time()).map(|it| it.subject.clone());
+        fold.add(subject.as_deref().unwrap_or_default().as_bytes());
     }
     fold.value()
 }

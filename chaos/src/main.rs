@@ -1,5 +1,6 @@
 //! The simulated world that Muster's consensus, log and state are tried in: see README.md.
 
+mod access;
 mod agenda;
 mod applier;
 mod args;

@@ -13,7 +13,10 @@ use muster_cluster::log::LogEntry;
 use muster_cluster::machine::{Committed, StateMachine};
 use muster_cluster::sessions::{Envelope, next_time};
 use muster_cluster::types::{ReplicaId, RequestId, Timestamp};
+use muster_proto::muster::log::v1::{Command, Reply};
+use prost::Message as _;
 
+use crate::access::Access;
 use crate::invariants::{Violation, require};
 use crate::machine::{Machine, observe};
 use crate::reference::Reference;
@@ -25,6 +28,7 @@ const EXAMINED_EVERY: u64 = 16;
 pub(crate) struct Oracle {
     state: Machine,
     reference: Reference,
+    pub(crate) access: Access,
     views: Vec<<Machine as StateMachine>::View>,
     effective: BTreeMap<RequestId, Effect>,
     /// By replica: its newest incarnation, and the oldest request that this may still ask about.
@@ -50,6 +54,7 @@ impl Oracle {
             views: vec![state.view()],
             state,
             reference: Reference::default(),
+            access: Access::default(),
             effective: BTreeMap::new(),
             oldest: BTreeMap::new(),
             time: Timestamp(0),
@@ -111,12 +116,22 @@ impl Oracle {
         })?;
         let committed = Committed { index, time: self.time, command: &envelope.command };
         let reply = self.state.apply(committed);
-        self.reference.judge(&envelope.command, self.time.0, &reply)?;
+        self.judge(&envelope.command, &reply)?;
         if index.is_multiple_of(EXAMINED_EVERY) {
+            self.access.matches(&self.state.view())?;
             let broken = first_broken(&self.state.view());
             require(broken.is_none(), "STA-1", || format!("{broken:?} at entry {index}"))?;
         }
         self.effective.insert(id, Effect { index, reply });
+        Ok(())
+    }
+
+    fn judge(&mut self, command: &Bytes, reply: &Bytes) -> Result<(), Violation> {
+        let decoded = Command::decode(command.clone()).ok().zip(Reply::decode(reply.clone()).ok());
+        let Some((command, answer)) = decoded else { return Ok(()) };
+        if self.access.judge(&command, self.time.0, &answer)? {
+            self.reference.judge(command, self.time.0, reply)?;
+        }
         Ok(())
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct ClientPlan {
     pub(crate) read_permille: u64,
     /// Clusters that the clients share: few make hot keys.
     pub(crate) clusters: u64,
+    /// Of 1000 commands, how many are about tokens and roles; 0: auth stays off for ever.
+    pub(crate) auth_permille: u64,
     /// Of 1000 unanswered operations, how many are sent again under the same request.
     pub(crate) retry_permille: u64,
 }
@@ -123,6 +125,15 @@ pub(crate) struct ClockPlan {
 impl Plan {
     /// The plan of `seed`; `seconds` overrules how long it hurts.
     pub(crate) fn grow(seed: u64, seconds: Option<u64>) -> Self {
+        let mut plan = Self::draw(seed, seconds);
+        if plan.churn.every.is_some() {
+            // Members that come and go bring their own lost disks, and know how many are borne.
+            plan.faults.rot = None;
+        }
+        plan
+    }
+
+    fn draw(seed: u64, seconds: Option<u64>) -> Self {
         let mut chance = Chance::stream(seed, "plan");
         let chance = &mut chance;
         // Draws that came later have a stream of their own, so that older seeds keep their plans.
@@ -163,6 +174,7 @@ impl Plan {
                 think_max: chance.pick(&[5, 50, 300]).unwrap_or(50) * MILLIS,
                 patience: chance.pick(&[500, 2_000, 10_000]).unwrap_or(2_000) * MILLIS,
                 read_permille: chance.pick(&[100, 300, 700]).unwrap_or(300),
+                auth_permille: disks.pick(&[0, 0, 200, 500]).unwrap_or(0),
                 clusters: chance.pick(&[1, 4, 40]).unwrap_or(4),
                 retry_permille: chance.pick(&[0, 500, 1_000]).unwrap_or(500),
             },

@@ -23,6 +23,8 @@ struct Secrets {
 pub(crate) struct Reference {
     license: Option<License>,
     clusters: BTreeMap<String, Secrets>,
+    /// The cluster that is the server itself, which no license counts.
+    own: Option<String>,
     answered: BTreeMap<String, Bytes>,
 }
 
@@ -39,19 +41,19 @@ impl Reference {
     /// Judges the answer to `command` in an entry of log time `now`, microseconds.
     pub(crate) fn judge(
         &mut self,
-        command: &Bytes,
+        command: Command,
         now: u64,
         answer: &Bytes,
     ) -> Result<(), Violation> {
-        let Ok(command) = Command::decode(command.clone()) else { return Ok(()) };
         if let Some(first) = self.answered.get(&command.request_id) {
             return require(first == answer, "REF-1", || {
                 format!("{} was asked again and answered otherwise", command.request_id)
             });
         }
-        let expected = self.perform(&command, now);
+        // What is about auth alone is judged elsewhere.
+        let Some(expected) = self.perform(&command, now) else { return Ok(()) };
         let found = gist(answer);
-        require(found.as_ref() == expected.as_ref(), "REF-1", || {
+        require(found.as_ref() == Some(&expected), "REF-1", || {
             format!("{command:?} was answered {found:?} instead of {expected:?}")
         })?;
         if !command.request_id.is_empty() && !matches!(found, Some(Gist::Rejected(_))) {
@@ -73,7 +75,9 @@ impl Reference {
             }
             Kind::AddCluster(it) => {
                 let max = self.license.as_ref().and_then(|license| license.max_clusters);
-                let full = max.is_some_and(|max| self.clusters.len() as u64 >= max);
+                let own = self.own.as_ref().is_some_and(|own| self.clusters.contains_key(own));
+                let counted = self.clusters.len() as u64 - u64::from(own);
+                let full = max.is_some_and(|max| counted >= max);
                 if !self.licensed(now) {
                     Gist::Rejected(RejectionKind::LicenseNotActive)
                 } else if self.clusters.contains_key(&it.id) {
@@ -105,6 +109,17 @@ impl Reference {
             Kind::RecordHeartbeats(it) => Gist::Beats(
                 it.beats.iter().map(|beat| self.beat(&beat.id, &beat.secret_digest)).collect(),
             ),
+            Kind::ActivateEnterprise(it) => {
+                let beat = it.beat.as_ref()?;
+                match self.beat(&beat.id, &beat.secret_digest) {
+                    BeatOutcome::Recorded => {
+                        self.own = Some(beat.id.clone());
+                        Gist::Done
+                    }
+                    BeatOutcome::LicenseAbsent => Gist::Rejected(RejectionKind::LicenseAbsent),
+                    _ => Gist::Rejected(RejectionKind::IdOrSecretInvalid),
+                }
+            }
             _ => return None,
         })
     }

@@ -238,7 +238,7 @@ impl World {
     pub(crate) fn removed(&mut self, place: Place) {
         self.say(|| format!("{place} knows that it was removed"));
         self.tally.removals += 1;
-        self.stop(place);
+        self.stop(place, true);
         if self.chance.members.coin() && !self.healed {
             let after = self.chance.members.between(100 * MILLIS, 2 * SECONDS);
             self.agenda.after(after, Event::Start(place));

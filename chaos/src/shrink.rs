@@ -7,7 +7,7 @@ use crate::run::live;
 type Simplify = fn(&mut Plan);
 
 /// One thing each that a world can do without.
-const STEPS: [Simplify; 29] = [
+const STEPS: [Simplify; 30] = [
     |plan| plan.hurting = plan.hurting / 2 / SECONDS * SECONDS,
     |plan| plan.hurting = plan.hurting * 3 / 4,
     |plan| plan.faults.partition = None,
@@ -36,6 +36,7 @@ const STEPS: [Simplify; 29] = [
     |plan| plan.clocks.offset_max = 0,
     |plan| plan.clients.count = 1,
     |plan| plan.clients.retry_permille = 0,
+    |plan| plan.clients.auth_permille = 0,
     |plan| plan.snapshots.every_entries = u64::MAX,
 ];
 

@@ -100,12 +100,12 @@ impl World {
             Some(newest) => Ok(newest),
             None => process.snapshots.write(saving.meta.clone(), &mut saving.picture.records()),
         };
+        if torn {
+            self.end(place, true);
+            return Ok(());
+        }
         let meta = match saved {
             Ok(meta) => meta,
-            Err(_) if torn => {
-                self.crash(place);
-                return Ok(());
-            }
             Err(error) => return self.not_written(place, &error, Input::SnapshotNotSaved),
         };
         process.newest = Some(meta.clone());
@@ -215,14 +215,14 @@ impl World {
         if storing.last {
             let torn = self.may_tear(place);
             let finished = receiver.finish();
+            if torn {
+                self.end(place, true);
+                return Ok(());
+            }
             let Some(process) = self.process(place) else { return Ok(()) };
             let ok = finished.is_ok();
             match finished {
                 Ok(meta) => process.newest = Some(meta),
-                Err(_) if torn => {
-                    self.crash(place);
-                    return Ok(());
-                }
                 Err(error @ SnapshotError::Io { .. }) => {
                     return self.not_written(place, &error, refused);
                 }

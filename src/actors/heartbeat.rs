@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::fut::ActorFutureExt as _;
 use actix::{Actor, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use muster_hooks::mutant;
 use muster_proto::muster::log::v1::{
     Beat, BeatOutcome, Internal, License, RecordHeartbeats, Rejection, RejectionKind, command,
     reply,
@@ -163,25 +164,38 @@ fn metrics_count(count: usize) -> f64 {
 
 /// Tells each member what became of its own beat.
 fn tell(outcome: Result<Answered, CallError>, answers: Vec<oneshot::Sender<Answer>>) {
-    let recorded = match outcome.map(|answered| answered.reply) {
-        Ok(reply::Kind::HeartbeatsRecorded(recorded)) => recorded,
-        Ok(_) => return tell_all(&CallError::Misunderstood, answers),
-        Err(error) => return tell_all(&error, answers),
-    };
-    if recorded.outcomes.len() != answers.len() {
-        return tell_all(&CallError::Misunderstood, answers);
-    }
-    let license = recorded.license.map(Arc::new);
-    for (outcome, answer) in recorded.outcomes.iter().zip(answers) {
-        let outcome = BeatOutcome::try_from(*outcome).unwrap_or(BeatOutcome::Unspecified);
-        let _ = answer.send(of_one(outcome, license.as_ref()));
+    let verdicts = verdicts(outcome.map(|answered| answered.reply), answers.len());
+    for (verdict, answer) in verdicts.into_iter().zip(answers) {
+        let _ = answer.send(verdict);
     }
 }
 
-fn tell_all(error: &CallError, answers: Vec<oneshot::Sender<Answer>>) {
-    for answer in answers {
-        let _ = answer.send(Err(error.clone()));
+/// What to tell each of so many members whose beats went into one command that came to `outcome`.
+/// Only an answer out of the log condemns a member.
+pub fn verdicts(
+    outcome: Result<reply::Kind, CallError>,
+    count: usize,
+) -> Vec<Result<Beaten, CallError>> {
+    let all = |error: CallError| vec![Err(error); count];
+    let recorded = match outcome {
+        Ok(reply::Kind::HeartbeatsRecorded(recorded)) => recorded,
+        Ok(_) => return all(CallError::Misunderstood),
+        Err(CallError::MayBeDone) if mutant!(BeatAckedEarly) => {
+            return vec![Ok(Beaten { license: Arc::default() }); count];
+        }
+        Err(CallError::NotDone(_)) if mutant!(FatalWhenUnsure) => {
+            return all(CallError::Rejected(rejection::plain(RejectionKind::IdOrSecretInvalid)));
+        }
+        Err(error) => return all(error),
+    };
+    if recorded.outcomes.len() != count {
+        return all(CallError::Misunderstood);
     }
+    let license = recorded.license.map(Arc::new);
+    let outcomes = recorded.outcomes.iter();
+    let outcomes =
+        outcomes.map(|it| BeatOutcome::try_from(*it).unwrap_or(BeatOutcome::Unspecified));
+    outcomes.map(|outcome| of_one(outcome, license.as_ref())).collect()
 }
 
 fn of_one(outcome: BeatOutcome, license: Option<&Arc<License>>) -> Answer {

@@ -30,11 +30,11 @@ mod tie;
 
 pub use auditor::{Auditor, AuditorOptions};
 pub use call::{Call, CallError, Freshness, NotDone, Origin};
-pub use heartbeat::{Beaten, Heartbeats};
+pub use heartbeat::{Beaten, Heartbeats, verdicts};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;
 pub use membership::{WishError, WishErrorKind};
-pub use proposer::{Answered, Proposer};
+pub use proposer::{Answered, Proposer, grows};
 pub use reader::{Reader, Seen};
 pub use replica::{
     GroupInfo, MemberInfo, PeerReport, Replica, ReplicaError, ReplicaInfo, Role, SavedSnapshot,

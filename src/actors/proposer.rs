@@ -2,6 +2,7 @@
 
 use muster_cluster::group::{Group, NotDone as NotDoneReason, ProposeError, ReadError};
 use muster_cluster::types::Timestamp;
+use muster_hooks::mutant;
 use muster_proto::muster::log::v1::{Command, Reply, command, reply};
 use prost::Message as _;
 use tokio::time::Instant;
@@ -76,8 +77,11 @@ impl Proposer {
 
 /// Whether a command may let the state grow for good: such ones are refused first when the disk
 /// fills, so that beats, deletions and revocations are taken as long as possible.
-fn grows(kind: &command::Kind) -> bool {
+pub fn grows(kind: &command::Kind) -> bool {
     use command::Kind;
+    if mutant!(GrowWhenLow) {
+        return false;
+    }
     !matches!(
         kind,
         Kind::RecordHeartbeats(_)

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use muster_hooks::mutant;
 use muster_proto::muster::log::v1::{
     AddCluster, Beat, BeatOutcome, DeleteCluster, HeartbeatsRecorded, RecordHeartbeats, Rejection,
     RejectionKind, UpdateCluster,
@@ -158,7 +159,7 @@ impl Cluster {
     }
 
     fn shown(&self, secret: &Digest, now: LogTime) -> Option<Shown> {
-        if secret::is_same(&self.secret, secret) {
+        if secret::is_same(&self.secret, secret) || mutant!(BeatUnchecked) {
             return Some(Shown::Current);
         }
         let previous = self.previous.as_ref()?;

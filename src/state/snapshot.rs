@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use muster_hooks::mutant;
 use muster_proto::muster::log::v1::{
     AnswerRecord, AnswerRecords, ClusterRecord, ClusterRecords, EnterpriseRecord, Record,
     ServerRecord, Summary, record::Kind,
@@ -235,7 +236,7 @@ fn load_enterprise(
 }
 
 fn cluster_record(id: &str, cluster: &Cluster) -> ClusterRecord {
-    let previous = cluster.previous.as_deref();
+    let previous = cluster.previous.as_deref().filter(|_| !mutant!(PreviousForgotten));
     ClusterRecord {
         id: id.to_owned(),
         address: cluster.address.as_ref().to_owned(),

@@ -95,4 +95,30 @@ mutants! {
     SnapshotNameUnsynced,
     /// Nobody looks at a disk that hangs.
     HangUnnoticed,
+    // The state.
+    /// The authorization check is skipped on apply.
+    ApplyUnchecked,
+    /// A valid token permits everything, bound or not.
+    BindingIgnored,
+    /// Tokens serve beyond their end.
+    ExpiryIgnored,
+    /// Revoking all tokens of somebody leaves one.
+    RevokeForgets,
+    /// A token that exists is restored over.
+    RestoreUnchecked,
+    /// Root's own binding can be changed.
+    RootUnbound,
+    /// A heartbeat's secret is not compared.
+    BeatUnchecked,
+    /// A request with a name of its own is done again when asked again.
+    RequestForgotten,
+    /// Snapshots do not hold the secret that still serves after a change.
+    PreviousForgotten,
+    // The queues before the log.
+    /// A heartbeat is acknowledged before it is known to be committed.
+    BeatAckedEarly,
+    /// A replica that is not sure answers a heartbeat with what switches a member off.
+    FatalWhenUnsure,
+    /// A low disk refuses nothing.
+    GrowWhenLow,
 }

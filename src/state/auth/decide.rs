@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use muster_hooks::mutant;
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
     self, Caller, LicenseState, Rejection, RejectionKind, caller::Who,
@@ -127,7 +128,8 @@ impl Auth {
         if matches!(principal, Principal::Server(_)) {
             return Ok(());
         }
-        if self.authorize(principal.name(), asked, resource)?.missing.is_empty() {
+        let missing = self.authorize(principal.name(), asked, resource)?.missing;
+        if missing.is_empty() || mutant!(BindingIgnored) {
             return Ok(());
         }
         Err(Rejection {

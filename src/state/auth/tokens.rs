@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
+use muster_hooks::mutant;
 use muster_proto::muster::log::v1::{Rejection, RejectionKind, TokensRemoved};
 
 use crate::state::secret::Digest;
@@ -31,7 +32,7 @@ pub struct Token {
 impl Token {
     /// Whether `now` is strictly later than its last instant.
     pub fn is_expired(&self, now: LogTime) -> bool {
-        self.expires != LogTime::NEVER && self.expires < now
+        self.expires != LogTime::NEVER && self.expires < now && !mutant!(ExpiryIgnored)
     }
 }
 
@@ -91,7 +92,7 @@ impl Tokens {
 
     /// Says no when there is no room for one more, or the digest is taken.
     pub(super) fn check_new(&self, digest: &Digest) -> Result<(), Rejection> {
-        if self.all.contains_key(digest) {
+        if self.all.contains_key(digest) && !mutant!(RestoreUnchecked) {
             return Err(rejection::plain(RejectionKind::TokenTaken));
         }
         if self.len() >= limits::TOKENS_MAX {
@@ -136,6 +137,7 @@ impl Tokens {
             .of_subject
             .range(from..)
             .take_while(|(owner, _)| owner.as_ref() == subject)
+            .skip(usize::from(mutant!(RevokeForgets)))
             .map(|(_, digest)| *digest)
             .collect();
         for digest in &digests {
