@@ -133,10 +133,12 @@ fn auth(chance: &mut Chance, id: String) -> Kind {
             token_digest: any_token(chance),
             ttl_seconds: chance.pick(&[0, 0, 1, 5, 20]).unwrap_or(0),
         }),
-        50..62 => Kind::RevokeToken(RevokeToken {
+        50..62 => {
             // Root's own goes seldom, or nobody could do anything any more.
-            token_digest: token(chance.between(u64::from(!chance.permille(50)), TOKENS - 1)).into(),
-        }),
+            let first = u64::from(!chance.permille(50));
+            let token_digest = token(chance.between(first, TOKENS - 1)).into();
+            Kind::RevokeToken(RevokeToken { token_digest })
+        }
         62..67 => Kind::RevokeTokensOf(RevokeTokensOf { subject: robot }),
         67..72 => Kind::DeleteExpiredTokens(DeleteExpiredTokens {
             max: chance.pick(&[0, 1]).unwrap_or(0),
