@@ -26,6 +26,8 @@ mod replica;
 mod report;
 mod roll;
 mod run;
+#[cfg(test)]
+mod scenarios;
 mod shadow;
 mod shrink;
 mod snapshots;

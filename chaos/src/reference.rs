@@ -23,8 +23,8 @@ struct Secrets {
 pub(crate) struct Reference {
     license: Option<License>,
     clusters: BTreeMap<String, Secrets>,
-    /// The cluster that is the server itself, which no license counts.
-    own: Option<String>,
+    /// Id and secret of the cluster that is the server itself, which no license counts.
+    own: Option<(String, Bytes)>,
     answered: BTreeMap<String, Bytes>,
 }
 
@@ -33,6 +33,7 @@ pub(crate) struct Reference {
 enum Gist {
     Done,
     Activated,
+    Gate,
     Beats(Vec<BeatOutcome>),
     Rejected(RejectionKind),
 }
@@ -75,7 +76,7 @@ impl Reference {
             }
             Kind::AddCluster(it) => {
                 let max = self.license.as_ref().and_then(|license| license.max_clusters);
-                let own = self.own.as_ref().is_some_and(|own| self.clusters.contains_key(own));
+                let own = self.own.as_ref().is_some_and(|(id, _)| self.clusters.contains_key(id));
                 let counted = self.clusters.len() as u64 - u64::from(own);
                 let full = max.is_some_and(|max| counted >= max);
                 if !self.licensed(now) {
@@ -113,13 +114,20 @@ impl Reference {
                 let beat = it.beat.as_ref()?;
                 match self.beat(&beat.id, &beat.secret_digest) {
                     BeatOutcome::Recorded => {
-                        self.own = Some(beat.id.clone());
+                        self.own = Some((beat.id.clone(), beat.secret_digest.clone()));
                         Gist::Done
                     }
                     BeatOutcome::LicenseAbsent => Gist::Rejected(RejectionKind::LicenseAbsent),
                     _ => Gist::Rejected(RejectionKind::IdOrSecretInvalid),
                 }
             }
+            Kind::HeartbeatEnterprise(_) => match self.own.clone() {
+                None => Gist::Rejected(RejectionKind::EnterpriseNotActivated),
+                Some((id, secret)) => match self.beat(&id, &secret) {
+                    BeatOutcome::LicenseAbsent => Gist::Rejected(RejectionKind::LicenseAbsent),
+                    _ => Gist::Gate,
+                },
+            },
             _ => return None,
         })
     }
@@ -152,6 +160,7 @@ fn gist(answer: &Bytes) -> Option<Gist> {
     Some(match Reply::decode(answer.clone()).ok()?.kind? {
         reply::Kind::Done(_) => Gist::Done,
         reply::Kind::LicenseActivated(_) => Gist::Activated,
+        reply::Kind::EnterpriseState(_) => Gist::Gate,
         reply::Kind::HeartbeatsRecorded(it) => Gist::Beats(it.outcomes().collect()),
         reply::Kind::Rejected(it) => Gist::Rejected(it.kind()),
         _ => return None,

@@ -125,7 +125,7 @@ impl State {
         if !mutant!(RequestForgotten) {
             self.answers.remember(named, &reply, self.time);
         }
-        Ok(done)
+        Ok(Answered::Now(done))
     }
 
     #[expect(clippy::too_many_lines, reason = "an arm for each command, and none forgotten")]

@@ -87,8 +87,6 @@ mutants! {
     SyncRetried,
     /// What a killed process left is believed without writing it again.
     TailBelieved,
-    /// Of a damaged log the rest is cut off, and the replica serves on.
-    DamageCut,
     /// A snapshot gets its name before its content is on the disk.
     SnapshotUnsynced,
     /// The name of a snapshot is not made durable.
