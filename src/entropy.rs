@@ -22,8 +22,9 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// A secret for a cluster: 31 characters of URL-safe base64 with 184 bits of chance.
-pub fn cluster_secret(entropy: &dyn Entropy) -> String {
+/// A secret of 31 characters of URL-safe base64, with 184 bits of chance: for a cluster, or the state
+/// of a login.
+pub fn url_secret(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 23];
     entropy.fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
@@ -31,6 +32,13 @@ pub fn cluster_secret(entropy: &dyn Entropy) -> String {
 
 /// What lets a replica join: 43 characters of URL-safe base64 with 256 bits of chance.
 pub fn join_token(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A verifier of PKCE: 43 characters with 256 bits of chance (RFC 7636, 4.1).
+pub fn pkce_verifier(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 32];
     entropy.fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
@@ -58,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_secret_has_31_characters_and_never_repeats() {
-        let (one, other) = (cluster_secret(&SystemEntropy), cluster_secret(&SystemEntropy));
+    fn a_secret_has_31_characters_and_never_repeats() {
+        let (one, other) = (url_secret(&SystemEntropy), url_secret(&SystemEntropy));
         assert_eq!(one.len(), 31);
         assert_ne!(one, other);
     }

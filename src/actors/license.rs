@@ -233,7 +233,7 @@ impl License {
     fn registration(&self, cluster: NewCluster) -> (String, AddCluster) {
         let secret_generated = cluster.secret.is_empty();
         let secret = if secret_generated {
-            entropy::cluster_secret(self.options.entropy.as_ref())
+            entropy::url_secret(self.options.entropy.as_ref())
         } else {
             cluster.secret
         };

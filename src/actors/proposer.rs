@@ -96,6 +96,7 @@ pub fn grows(kind: &command::Kind) -> bool {
             | Kind::RevokeToken(_)
             | Kind::RevokeTokensOf(_)
             | Kind::DeleteExpiredTokens(_)
+            | Kind::DeleteExpiredLogins(_)
             | Kind::DeactivateAuth(_)
     )
 }

@@ -1,6 +1,7 @@
-//! Tokens, roles and groups: draws what is drawn, proposes, and forgets expired tokens in time.
+//! Tokens, roles, groups and logins: draws what is drawn, proposes, and forgets in time what has
+//! expired.
 //!
-//! in:  [`Session`]'s methods, from `api::auth` and `serve`
+//! in:  [`Session`]'s methods, from `api::auth`, `identity` and `serve`
 //! out: [`Proposer::propose`]
 //!
 //! There is no cache of tokens: every request is judged by the state at its own place in the log or
@@ -13,9 +14,10 @@ use actix::fut::ActorFutureExt as _;
 use actix::{Actor, AsyncContext as _, Context, Handler, WrapFuture as _};
 use bytes::Bytes;
 use muster_proto::muster::log::v1::{
-    ActivateAuth, ConfigureAuth, DeactivateAuth, DeleteExpiredTokens, Internal, IssueRobotToken,
-    ModifyMembers, ModifyRoleBinding, OidcConfig, RestoreToken, RevokeToken, RevokeTokensOf,
-    RotateRootToken, SetGroups, TokensRemoved, command, reply,
+    ActivateAuth, ConfigureAuth, DeactivateAuth, DeleteExpiredLogins, DeleteExpiredTokens,
+    FinishLogin, Internal, IssueRobotToken, IssueUserToken, ModifyMembers, ModifyRoleBinding,
+    OidcConfig, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken, SetGroups, StartLogin,
+    TokensRemoved, command, reply,
 };
 use tokio::time::Instant;
 
@@ -44,9 +46,9 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 pub struct SessionOptions {
     /// Where tokens come from.
     pub entropy: Arc<dyn Entropy>,
-    /// The time of day, for the look at expired tokens.
+    /// The time of day, for the look at what has expired.
     pub clock: Arc<dyn Clock>,
-    /// Between two looks for expired tokens. An expired token is refused long before it is forgotten.
+    /// Between two looks for what has expired. It is refused long before it is forgotten.
     pub sweep_every: Duration,
 }
 
@@ -112,6 +114,24 @@ impl Session {
         let command = IssueRobotToken { robot, token_digest: digest(&token), ttl_seconds };
         match self.ask(call, command::Kind::IssueRobotToken(command)).await?.reply {
             reply::Kind::TokenIssued(_) => Ok(token),
+            _ => Err(CallError::Misunderstood),
+        }
+    }
+
+    /// Remembers a person on the way to the provider.
+    pub async fn start_login(&self, call: Call, login: StartLogin) -> Result<(), CallError> {
+        self.done(call, command::Kind::StartLogin(login)).await
+    }
+
+    /// Writes down what the provider sent the person back with. Said twice, the first time counts.
+    pub async fn finish_login(&self, call: Call, login: FinishLogin) -> Result<(), CallError> {
+        self.done(call, command::Kind::FinishLogin(login)).await
+    }
+
+    /// Makes a token of `token` for a person whom the server has checked.
+    pub async fn user_token(&self, call: Call, token: IssueUserToken) -> Result<(), CallError> {
+        match self.ask(call, command::Kind::IssueUserToken(token)).await?.reply {
+            reply::Kind::TokenIssued(_) => Ok(()),
             _ => Err(CallError::Misunderstood),
         }
     }
@@ -233,25 +253,46 @@ impl Handler<Ask> for Sessions {
 }
 
 impl Sessions {
-    /// Forgets expired tokens, if this replica leads and there are any.
+    /// Forgets what has expired, if this replica leads and there is any.
     fn sweep(&mut self, context: &mut Context<Sessions>) {
         let now = LogTime(self.clock.now().0);
-        let is_due = self.reader.local().auth().tokens().has_expired(now);
+        let view = self.reader.local();
+        let auth = view.auth();
+        let due =
+            Due { tokens: auth.tokens().has_expired(now), logins: auth.logins().has_expired(now) };
+        let is_due = due.tokens || due.logins;
         if self.sweeping || !is_due || self.replica.info().role != Role::Leader {
             return;
         }
         self.sweeping = true;
-        let swept = sweep(self.proposer.clone());
+        let swept = sweep(self.proposer.clone(), due);
         context.spawn(swept.into_actor(self).map(|(), this, _| this.sweeping = false));
     }
 }
 
+/// What has expired.
+#[derive(Clone, Copy)]
+struct Due {
+    tokens: bool,
+    logins: bool,
+}
+
 /// Goes on until nothing is left or something is in the way; the next sweep tries again.
-async fn sweep(proposer: Proposer) {
+async fn sweep(proposer: Proposer, due: Due) {
+    let call = || Call::internal(Internal::AuthServer, Instant::now() + SWEEP_PATIENCE);
+    if due.logins {
+        let kind = command::Kind::DeleteExpiredLogins(DeleteExpiredLogins {});
+        if let Err(error) = proposer.propose(call(), kind).await {
+            tracing::warn!(%error, "logins whose time is over are not forgotten yet");
+            return;
+        }
+    }
+    if !due.tokens {
+        return;
+    }
     loop {
-        let call = Call::internal(Internal::AuthServer, Instant::now() + SWEEP_PATIENCE);
         let kind = command::Kind::DeleteExpiredTokens(SWEEP_BATCH);
-        match proposer.propose(call, kind).await.map(|answered| answered.reply) {
+        match proposer.propose(call(), kind).await.map(|answered| answered.reply) {
             Ok(reply::Kind::TokensRemoved(removed)) => {
                 metrics::counter!("muster_expired_tokens_forgotten_total")
                     .increment(removed.number);

@@ -211,7 +211,7 @@ fn secret(options: &Options, record: &Record, entropy: &dyn Entropy) -> String {
         .as_ref()
         .filter(|tie| registration.is_some_and(|registration| registration.id == tie.id));
     told.or_else(|| before.map(|tie| tie.secret.clone()))
-        .unwrap_or_else(|| entropy::cluster_secret(entropy))
+        .unwrap_or_else(|| entropy::url_secret(entropy))
 }
 
 /// `MAJOR.MINOR.MICRO` and whatever follows.

@@ -64,7 +64,8 @@ pub fn need(kind: &Kind) -> Need {
         | Kind::StartLogin(_)
         | Kind::FinishLogin(_)
         | Kind::RecordCalls(_)
-        | Kind::ConfigureAudit(_) => Need::Internal,
+        | Kind::ConfigureAudit(_)
+        | Kind::DeleteExpiredLogins(_) => Need::Internal,
     }
 }
 

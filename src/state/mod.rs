@@ -245,6 +245,10 @@ impl State {
                 audit::configure(&mut self.audit, *it);
                 Ok(done(()))
             }
+            Kind::DeleteExpiredLogins(_) => {
+                auth::logins::sweep(&mut self.auth.logins, now);
+                Ok(done(()))
+            }
         }
     }
 

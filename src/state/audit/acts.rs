@@ -66,7 +66,8 @@ fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, S
         Kind::RevokeToken(it) => Some(("RevokeToken", owner(auth, &it.token_digest))),
         Kind::RevokeTokensOf(it) => Some(("RevokeTokensOf", token_of(&it.subject))),
         // The server's own sweeps change nothing that anybody could notice.
-        Kind::DeleteExpiredTokens(_) if is_internal => None,
+        Kind::DeleteExpiredTokens(_) | Kind::DeleteExpiredLogins(_) if is_internal => None,
+        Kind::DeleteExpiredLogins(_) => named("DeleteExpiredLogins", "logins that are over"),
         Kind::DeleteExpiredTokens(_) => named("DeleteExpiredTokens", "expired tokens"),
         Kind::RestoreToken(it) => Some(("RestoreToken", token_of(&it.subject))),
         Kind::RotateRootToken(_) => Some(("RotateRootToken", token_of(ROOT))),

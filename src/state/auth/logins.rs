@@ -1,6 +1,6 @@
 //! People on their way to the provider and back.
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use muster_proto::muster::log::v1::{
     FinishLogin, GroupsClaim, LoginRecord, Rejection, RejectionKind, StartLogin,
 };
@@ -14,6 +14,7 @@ use crate::state::{limits, rejection};
 #[derive(Clone, Debug, Default)]
 pub struct Logins {
     by_digest: OrdMap<Digest, Login>,
+    by_end: OrdSet<(LogTime, Digest)>,
 }
 
 /// One login.
@@ -68,8 +69,20 @@ impl Logins {
         self.by_digest.is_empty()
     }
 
+    /// Whether the time of any is over by `now`.
+    pub fn has_expired(&self, now: LogTime) -> bool {
+        self.by_end.get_min().is_some_and(|(end, _)| *end < now)
+    }
+
+    fn insert(&mut self, digest: Digest, login: Login) {
+        self.by_end.insert((login.expires, digest));
+        self.by_digest.insert(digest, login);
+    }
+
     pub(super) fn remove(&mut self, digest: &Digest) {
-        self.by_digest.remove(digest);
+        if let Some(login) = self.by_digest.remove(digest) {
+            self.by_end.remove(&(login.expires, *digest));
+        }
     }
 
     pub(in crate::state) fn records(&self) -> impl Iterator<Item = LoginRecord> {
@@ -102,20 +115,16 @@ impl Logins {
             expires: LogTime(record.expires_us),
             progress,
         };
-        self.by_digest.insert(digest, login);
+        self.insert(digest, login);
     }
+}
 
-    /// Forgets those that are over.
-    fn sweep(&mut self, now: LogTime) {
-        let over: Vec<Digest> = self
-            .by_digest
-            .iter()
-            .filter(|(_, login)| login.expires < now)
-            .map(|(digest, _)| *digest)
-            .collect();
-        for digest in over {
-            self.by_digest.remove(&digest);
-        }
+/// Forgets those that are over.
+pub(in crate::state) fn sweep(logins: &mut Logins, now: LogTime) {
+    while let Some((end, digest)) = logins.by_end.get_min().copied()
+        && end < now
+    {
+        logins.remove(&digest);
     }
 }
 
@@ -131,7 +140,7 @@ pub(in crate::state) fn start(
         return Err(rejection::about(RejectionKind::FieldTooLong, "pkce_verifier_sealed"));
     }
     if logins.len() >= limits::LOGINS_MAX {
-        logins.sweep(now);
+        sweep(logins, now);
     }
     if logins.len() >= limits::LOGINS_MAX {
         return Err(rejection::too_many("logins", limits::LOGINS_MAX));
@@ -146,7 +155,7 @@ pub(in crate::state) fn start(
         expires: now.plus_seconds(command.ttl_seconds.min(limits::LOGIN_SECONDS_MAX)),
         progress: Progress::Started,
     };
-    logins.by_digest.insert(digest, login);
+    logins.insert(digest, login);
     Ok(())
 }
 

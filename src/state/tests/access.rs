@@ -179,7 +179,9 @@ fn a_command_needs_what_its_rpc_needs() {
         let kind = command(line).kind.unwrap();
         assert_eq!(Some(access::need(&kind)), rpcs::need(path), "{line}");
     }
-    for line in ["bootstrap", "configure", "user", "create", "login-start", "login-finish"] {
+    for line in
+        ["bootstrap", "configure", "user", "create", "login-start", "login-finish", "login-sweep"]
+    {
         assert_eq!(access::need(&command(line).kind.unwrap()), Need::Internal, "{line}");
     }
 }

@@ -495,6 +495,32 @@ fn a_login_is_found_by_its_whole_state_and_gives_one_token() {
 }
 
 #[test]
+fn logins_that_are_over_go_with_a_command_and_never_the_others() {
+    check(
+        "login-start early as=internal
+         at=100 login-start late as=internal
+         at=180 login-sweep as=internal
+         logins
+         at=181 login-sweep as=internal
+         logins
+         login late
+         login early
+         login-sweep",
+        &expect![[r#"
+            done
+            done
+            done
+            2 logins
+            done
+            1 logins
+            Started
+            no: LOGIN_UNKNOWN
+            no: INTERNAL_ONLY
+        "#]],
+    );
+}
+
+#[test]
 fn a_closed_gate_is_open_to_administrators_by_name_only() {
     check(
         "robot admin token=t1 as=root

@@ -2,10 +2,10 @@
 
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
-    ActivateAuth, ConfigureAuth, CreateRoleBinding, DeactivateAuth, DeleteExpiredTokens,
-    FinishLogin, GroupsClaim, IssueRobotToken, IssueUserToken, ModifyMembers, ModifyRoleBinding,
-    OidcConfig, Resource, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken, SetGroups,
-    StartLogin, command::Kind,
+    ActivateAuth, ConfigureAuth, CreateRoleBinding, DeactivateAuth, DeleteExpiredLogins,
+    DeleteExpiredTokens, FinishLogin, GroupsClaim, IssueRobotToken, IssueUserToken, ModifyMembers,
+    ModifyRoleBinding, OidcConfig, Resource, RestoreToken, RevokeToken, RevokeTokensOf,
+    RotateRootToken, SetGroups, StartLogin, command::Kind,
 };
 
 use super::super::access::Need;
@@ -88,6 +88,7 @@ impl Line<'_> {
                 subject: self.word(2),
                 groups: self.claim(),
             }),
+            "login-sweep" => Kind::DeleteExpiredLogins(DeleteExpiredLogins {}),
             verb => panic!("no such verb: {verb}"),
         }
     }
@@ -174,6 +175,7 @@ impl World {
                 let permission = Permission::from_str_name(&name).unwrap();
                 format!("{:?}", roles_for(permission).collect::<Vec<_>>())
             }
+            "logins" => format!("{} logins", auth.logins().len()),
             "login" => match auth.logins().find(&secret::token_digest(&name), now) {
                 Ok(login) => match &login.progress {
                     Progress::SignedIn { subject, .. } => format!("signed in {subject}"),

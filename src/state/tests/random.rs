@@ -82,6 +82,7 @@ fn auth_line(dice: &mut StdRng) -> String {
         format!("groups {name} g1 group:g{}", number % 3),
         format!("members g{} add={name},user:b remove=user:b", number % 3),
         "login-start l".to_owned(),
+        "login-sweep".to_owned(),
         format!("login-finish l {}", if number % 2 == 0 { "user:a" } else { "" }),
     ];
     let caller = match dice.random_range(0..3) {
