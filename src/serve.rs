@@ -25,8 +25,10 @@ use crate::audit::Sink;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entropy::{self, Entropy, SystemEntropy};
+use crate::identity::oidc::RelyingParty;
+use crate::identity::{SignIn, SignInOptions, SignInParts};
 use crate::ops::{self, Ops};
-use crate::telemetry;
+use crate::{telemetry, web};
 
 use certificates::Certificates;
 pub use error::ServeError;
@@ -64,6 +66,9 @@ struct Begun {
     reader: Reader,
     ops: ops::Running,
     api_listener: TcpListener,
+    login_listener: Option<TcpListener>,
+    web_tls: Option<web::Tls>,
+    party: Arc<RelyingParty>,
     keys: Arc<crate::activation::TrustRoots>,
     api_tls: Option<api::ApiTls>,
     certificates: Certificates,
@@ -75,11 +80,15 @@ struct Begun {
 async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
     let keys = Arc::new(begin::trust_roots(config)?);
     let api_tls = begin::api_tls(config)?;
+    let web_tls = api_tls.as_ref().map(|tls| web::Tls::new(tls.certificate())).transpose();
+    let web_tls = web_tls.map_err(ServeError::WebTls)?;
+    let party = Arc::new(begin::relying_party(config)?);
     let peer_tls = begin::peer_tls(config)?;
     let api_listener = begin::listen("grpc-listen", config.grpc_listen).await?;
     let peer_listener = begin::listen("peer-listen", config.peer_listen).await?;
     let ops_listener = begin::listen("ops-listen", config.ops_listen).await?;
     let certificates = Certificates::of(config, api_tls.as_ref(), peer_tls.as_ref());
+    let login_listener = begin::listen_for_logins(config).await?;
     let mut folder = begin::open_folder(config)?;
     let audit_sink = begin::audit_sink(config)?;
     let running = ops::serve(ops_listener.into_std()?, ops.clone())?;
@@ -98,6 +107,9 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
         reader,
         ops: running,
         api_listener,
+        login_listener,
+        web_tls,
+        party,
         keys,
         api_tls,
         certificates,
@@ -135,6 +147,26 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         .audit_sink
         .map(|sink| sink.start(begun.reader.clone(), Arc::clone(&clock)))
         .transpose()?;
+    let sign_in = SignIn::new(
+        SignInParts {
+            session: session.clone(),
+            reader: begun.reader.clone(),
+            replica: begun.replica.clone(),
+            party: begun.party,
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        },
+        SignInOptions {
+            data_key: config.data_key.clone(),
+            login_lifetime: config.login_lifetime,
+            session_lifetime: config.session_lifetime,
+        },
+    );
+    let pages = match begun.login_listener {
+        Some(listener) => Some(web::serve(listener.into_std()?, begun.web_tls, sign_in.clone())?),
+        None => None,
+    };
+
     let stop = CancellationToken::new();
     let of_tie = TieOptions {
         version: config.compat_version.to_string(),
@@ -148,6 +180,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         license: license.clone(),
         tie,
         session: session.clone(),
+        sign_in,
         heartbeats,
         auditor: auditor.clone(),
         reader: begun.reader.clone(),
@@ -192,6 +225,9 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
             drain::Parts { replica: begun.replica, group: begun.group, auditor, edge, stop };
         drain::drain(parts, config.drain_timeout, &mut signals).await;
     }
+    if let Some(pages) = pages {
+        pages.stop().await;
+    }
     if let Some(sinking) = sinking {
         // Its disk may hang; the group is down already, and the file goes on at the next start.
         let stopped = tokio::task::spawn_blocking(move || sinking.stop());
@@ -213,6 +249,7 @@ fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
         request_timeout: config.request_timeout,
         connection_age: config.connection_age,
         entropy: Arc::new(SystemEntropy),
+        login_lifetime: config.login_lifetime,
         tls,
         version: config.compat_version.clone(),
         selfhood: Selfhood::new(config.grpc_listen.port(), &config.own_addresses),

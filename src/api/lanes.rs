@@ -14,6 +14,7 @@ pub struct Lanes {
     heartbeats: Lane,
     requests: Lane,
     operators: Lane,
+    logins: Lane,
 }
 
 /// One bound.
@@ -35,6 +36,7 @@ impl Default for Lanes {
             heartbeats: Lane::new("heartbeats", 32_768),
             requests: Lane::new("requests", 2048),
             operators: Lane::new("operators", 64),
+            logins: Lane::new("logins", 1024),
         }
     }
 }
@@ -48,6 +50,11 @@ impl Lanes {
     /// For everything that administrators and users ask.
     pub(super) fn requests(&self) -> Lane {
         self.requests.clone()
+    }
+
+    /// For people who sign in: each waits for minutes, and may have no token yet.
+    pub(super) fn logins(&self) -> Lane {
+        self.logins.clone()
     }
 
     /// For what operators ask; has room when the others have not.

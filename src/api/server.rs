@@ -46,6 +46,7 @@ use super::version::{CompatVersion, VersionService};
 use crate::actors::{Auditor, Heartbeats, License, Reader, Replica, Session, Tie};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::identity::SignIn;
 use crate::seal::DataKey;
 
 /// The largest message either way.
@@ -53,6 +54,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 20 << 20;
 
 /// Requests under way on one connection.
 const STREAMS_MAX: u32 = 1024;
+
+/// How much longer than a login who waits for it is heard: the end itself has to be told.
+const LOGIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether this replica serves.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -66,6 +70,8 @@ pub struct Api {
     pub tie: Tie,
     /// Tokens, roles and groups.
     pub session: Session,
+    /// People who sign in.
+    pub sign_in: SignIn,
     /// Heartbeats of members.
     pub heartbeats: Heartbeats,
     /// What the audit log is told of calls that did not reach the log.
@@ -89,6 +95,8 @@ pub struct ApiOptions {
     pub limits: RateLimits,
     /// The longest that a request may take.
     pub request_timeout: Duration,
+    /// The longest that a person may be at the provider, while the terminal waits.
+    pub login_lifetime: Duration,
     /// After about this time clients are asked to connect anew, so that they spread again.
     pub connection_age: Duration,
     /// Certificate and key; none: plaintext.
@@ -217,9 +225,15 @@ fn routes(api: &Api, options: &ApiOptions) -> Routes {
     };
     let auth = AuthService {
         session: api.session.clone(),
+        sign_in: api.sign_in.clone(),
         reader: api.reader.clone(),
         clock: Arc::clone(&api.clock),
         desk: requests.clone(),
+        login_desk: Desk {
+            patience: Patience(options.login_lifetime + LOGIN_GRACE),
+            ..desk(options.lanes.logins())
+        },
+        request_timeout: options.request_timeout,
         data_key: options.data_key.clone(),
         root_token_from_environment: options.root_token_from_environment,
     };

@@ -64,6 +64,11 @@ impl ApiTls {
         Ok(())
     }
 
+    /// The certificate that is served with, for others that serve with the same.
+    pub fn certificate(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::<Current>::clone(&self.current)
+    }
+
     pub(super) fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
     }

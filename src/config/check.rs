@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::auth_config::AuthConfig;
 use super::secret::Secret;
 use super::settings::{Origin, Settings};
 use super::{ConfigError, roles, values};
@@ -14,6 +15,11 @@ use crate::api::{CompatVersion, Network, Origins, RateRules};
 use crate::seal::{DataKey, KEY_TEXT_BYTES_MIN};
 use crate::state::limits::AUDIT_RECORDS_MAX;
 use crate::telemetry::{LogFormat, LogOptions};
+
+/// Where people come back to by default, as upstream's chart has it.
+const LOGIN_PORT: u16 = 31657;
+/// The longest that a login may last; the state holds the same bound.
+const LOGIN_LIFETIME_MAX: Duration = Duration::from_mins(10);
 
 /// What a replica is told at start, all of it valid.
 #[derive(Clone, Debug)]
@@ -24,6 +30,10 @@ pub struct Config {
     pub name: String,
     /// Where the API listens.
     pub grpc_listen: SocketAddr,
+    /// Where identity providers send people back to.
+    pub login_listen: SocketAddr,
+    /// Whether nobody said where that is.
+    pub login_listen_is_default: bool,
     /// Where probes and metrics listen.
     pub ops_listen: SocketAddr,
     /// Where other replicas connect.
@@ -46,6 +56,14 @@ pub struct Config {
     pub peer_tls: Option<PeerTls>,
     /// The certificate of the API; none: plaintext.
     pub api_tls: Option<ApiTls>,
+    /// Certificates that vouch for identity providers, besides the machine's.
+    pub issuer_ca: Option<PathBuf>,
+    /// Where an issuer is asked that is this server itself.
+    pub localhost_issuer: String,
+    /// How long a person may be at the provider.
+    pub login_lifetime: Duration,
+    /// How long a person stays signed in.
+    pub session_lifetime: Duration,
     /// Further addresses under which clients reach this server.
     pub own_addresses: Vec<String>,
     /// Files with keys that are trusted on activation codes.
@@ -168,6 +186,8 @@ pub struct PachydermEnvironment {
     pub root_token: Option<Secret>,
     /// `AUTH_CLUSTER_RBAC`, likewise: all roles on the server by principal, set at every start.
     pub cluster_roles: Option<Vec<(String, Vec<String>)>>,
+    /// `AUTH_CONFIG` with `AUTH_CLIENT_SECRET`, likewise: where people sign in, set at every start.
+    pub auth_config: Option<AuthConfig>,
 }
 
 impl Config {
@@ -203,6 +223,10 @@ impl Check<'_> {
         let data = self.required("data");
         let grpc_listen = self.parsed("grpc-listen");
         let ops_listen = self.parsed("ops-listen");
+        let login_listen = match self.text("login-listen") {
+            Some(_) => self.parsed("login-listen"),
+            None => grpc_listen.map(|grpc: SocketAddr| SocketAddr::new(grpc.ip(), LOGIN_PORT)),
+        };
         let peer_listen = match self.text("peer-listen") {
             Some(_) => self.parsed("peer-listen"),
             None => peer_default.parse().ok(),
@@ -224,6 +248,8 @@ impl Check<'_> {
         let rate_rules = self.rate_rules();
         let origins = self.origins();
         let drain_timeout = self.read("drain-timeout", values::span);
+        let login_lifetime = self.login_lifetime();
+        let session_lifetime = self.session_lifetime();
         let log = self.log();
         let default_license_key = !self.switch("no-default-license-key");
         let environment = self.environment();
@@ -233,6 +259,8 @@ impl Check<'_> {
             data: data.unwrap_or_default().into(),
             name: self.text("name").unwrap_or_else(|| "muster".to_owned()),
             grpc_listen: grpc_listen?,
+            login_listen: login_listen?,
+            login_listen_is_default: self.text("login-listen").is_none(),
             ops_listen: ops_listen?,
             peer_listen: peer_listen?,
             initial_cluster,
@@ -244,6 +272,10 @@ impl Check<'_> {
             data_key,
             peer_tls,
             api_tls,
+            issuer_ca: self.text("issuer-ca").map(PathBuf::from),
+            localhost_issuer: self.text("localhost-issuer").unwrap_or_default(),
+            login_lifetime: login_lifetime?,
+            session_lifetime: session_lifetime?,
             own_addresses: self.settings.values("own-address").to_vec(),
             license_keys: self
                 .settings
@@ -275,6 +307,14 @@ impl Check<'_> {
         if config.api_tls.is_none() && !config.grpc_listen.ip().is_loopback() && !insecure {
             self.problem(
                 "grpc-listen",
+                "would speak plaintext beyond this machine: give --tls-cert and --tls-key, listen on \
+                 127.0.0.1, or say --insecure",
+            );
+        }
+        let login = config.login_listen;
+        if config.api_tls.is_none() && !login.ip().is_loopback() && !insecure {
+            self.problem(
+                "login-listen",
                 "would speak plaintext beyond this machine: give --tls-cert and --tls-key, listen on \
                  127.0.0.1, or say --insecure",
             );
@@ -537,12 +577,51 @@ impl Check<'_> {
                     .to_owned(),
             );
         }
-        let (root_token, cluster_roles) = if self.activate_auth() {
-            (self.settings.pachyderm.get("AUTH_ROOT_TOKEN").cloned(), self.cluster_roles())
-        } else {
-            (None, None)
+        let mut environment =
+            PachydermEnvironment { license_key, enterprise_secret, ..Default::default() };
+        if self.activate_auth() {
+            environment.root_token = self.settings.pachyderm.get("AUTH_ROOT_TOKEN").cloned();
+            environment.cluster_roles = self.cluster_roles();
+            environment.auth_config = self.auth_config();
+        }
+        environment
+    }
+
+    fn auth_config(&mut self) -> Option<AuthConfig> {
+        let given = self.pachyderm("AUTH_CONFIG")?;
+        let read = AuthConfig::read(&given, self.pachyderm("AUTH_CLIENT_SECRET"));
+        if read.is_none() {
+            // What the variable holds is nobody's business.
+            let what = "AUTH_CONFIG is no YAML of an OIDC configuration";
+            self.problems.push(what.to_owned());
+        }
+        read
+    }
+
+    fn login_lifetime(&mut self) -> Option<Duration> {
+        let span = self.read("login-lifetime", values::span)?;
+        if span < Duration::from_secs(1) || span > LOGIN_LIFETIME_MAX {
+            self.problem("login-lifetime", "must be from 1s to 10m");
+        }
+        Some(span)
+    }
+
+    fn session_lifetime(&mut self) -> Option<Duration> {
+        let span = self.read("session-duration", values::span)?;
+        let minutes = self.pachyderm("SESSION_DURATION_MINUTES");
+        let (Some(minutes), Origin::Default) = (minutes, self.settings.origin("session-duration"))
+        else {
+            if span < Duration::from_secs(1) {
+                self.problem("session-duration", "must be at least 1s");
+            }
+            return Some(span);
         };
-        PachydermEnvironment { license_key, enterprise_secret, root_token, cluster_roles }
+        let minutes = minutes.parse::<u32>().ok().filter(|minutes| *minutes > 0);
+        if minutes.is_none() {
+            let what = "SESSION_DURATION_MINUTES is no number of minutes";
+            self.problems.push(what.to_owned());
+        }
+        Some(Duration::from_mins(u64::from(minutes?)))
     }
 
     fn activate_auth(&mut self) -> bool {
@@ -652,6 +731,35 @@ mod tests {
         assert_eq!(config.peer_listen.to_string(), "127.0.0.1:31659");
         assert_eq!(config.compat_version.to_string(), "2.11.6");
         assert!(config.default_license_key);
+    }
+
+    #[test]
+    fn people_come_back_to_the_host_of_the_api_unless_somebody_says_where() {
+        let config = check(&[("data", "/d"), ("grpc-listen", "127.0.0.1:1")]).unwrap();
+        assert_eq!(config.login_listen.to_string(), "127.0.0.1:31657");
+        assert!(config.login_listen_is_default);
+        let said = [("data", "/d"), ("grpc-listen", "127.0.0.1:1"), ("login-listen", "0.0.0.0:2")];
+        let error = check(&said).unwrap_err().to_string();
+        assert!(error.contains("login-listen"), "{error}");
+    }
+
+    #[test]
+    fn how_long_people_stay_signed_in_can_be_said_in_minutes() {
+        let variable = |name: &str| (name == "SESSION_DURATION_MINUTES").then(|| "5".to_owned());
+        let flags = |pairs: &[(&str, &str)]| {
+            let usual = [("data", "/d"), ("insecure", "true")];
+            let flags = Flags::from_pairs(usual.iter().chain(pairs).copied());
+            Config::check(&Settings::join(&flags, &variable))
+        };
+        assert_eq!(flags(&[]).unwrap().session_lifetime, Duration::from_mins(5));
+        let said = flags(&[("session-duration", "2h")]).unwrap();
+        assert_eq!(said.session_lifetime, Duration::from_hours(2));
+        for wrong in
+            [("session-duration", "0s"), ("login-lifetime", "11m"), ("login-lifetime", "0s")]
+        {
+            let error = flags(&[wrong]).unwrap_err().to_string();
+            assert!(error.contains(wrong.0), "{error}");
+        }
     }
 
     #[test]

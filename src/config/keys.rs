@@ -54,6 +54,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     one("name", "NAME", "", "What this replica is called in the group; alone, `muster` will do"),
     one("grpc-listen", "ADDRESS", "0.0.0.0:31650", "Where the API listens"),
+    one(
+        "login-listen",
+        "ADDRESS",
+        "",
+        "Where identity providers send people back to [default: the host of grpc-listen, port 31657]",
+    ),
     one("ops-listen", "ADDRESS", "0.0.0.0:31656", "Where probes and metrics listen, in plain HTTP"),
     one(
         "peer-listen",
@@ -125,6 +131,25 @@ pub(super) const KEYS: &[Key] = &[
     one("peer-key", "FILE", "", "The key (PEM) of that certificate"),
     one("tls-cert", "FILE", "", "Certificate chain (PEM) of the API"),
     one("tls-key", "FILE", "", "The key (PEM) of that certificate"),
+    one(
+        "issuer-ca",
+        "FILE",
+        "",
+        "Certificates (PEM) that vouch for identity providers, besides the system's",
+    ),
+    one(
+        "localhost-issuer",
+        "URL",
+        "http://localhost:1658",
+        "Where an issuer is asked whose configuration says localhost_issuer",
+    ),
+    one("login-lifetime", "SPAN", "3m", "How long a person may take to sign in, up to 10m"),
+    one(
+        "session-duration",
+        "SPAN",
+        "720h",
+        "How long a person stays signed in; SESSION_DURATION_MINUTES says it too",
+    ),
     switch("insecure", "Allow plaintext beyond this machine"),
     many("own-address", "ADDRESS", "A further address under which clients reach this server"),
     many(

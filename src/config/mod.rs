@@ -4,6 +4,7 @@
 
 #![warn(clippy::as_conversions, clippy::wildcard_enum_match_arm)]
 
+mod auth_config;
 mod check;
 mod keys;
 mod roles;
@@ -11,6 +12,7 @@ mod secret;
 mod settings;
 mod values;
 
+pub use auth_config::{AuthConfig, OidcDocument};
 pub use check::{
     ApiTls, Audit, Config, Join, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers,
 };

@@ -41,13 +41,16 @@ pub struct Settings {
 }
 
 /// Variables of Pachyderm's enterprise server that are understood.
-const PACHYDERM: [&str; 6] = [
+const PACHYDERM: [&str; 9] = [
     "LICENSE_KEY",
     "ENTERPRISE_SECRET",
     "CLUSTER_DEPLOYMENT_ID",
     "ACTIVATE_AUTH",
     "AUTH_ROOT_TOKEN",
     "AUTH_CLUSTER_RBAC",
+    "AUTH_CONFIG",
+    "AUTH_CLIENT_SECRET",
+    "SESSION_DURATION_MINUTES",
 ];
 
 impl Settings {

@@ -20,6 +20,7 @@ use crate::audit::{Sink, SinkOptions};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::entropy::{self, SystemEntropy};
+use crate::identity::oidc::{IssuerTrust, RelyingParty};
 
 /// The keys that are trusted on activation codes.
 pub(super) fn trust_roots(config: &Config) -> Result<TrustRoots, ServeError> {
@@ -64,7 +65,7 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {
     fs::read(path).map_err(|source| ServeError::File { setting, path: path.to_owned(), source })
 }
 
-/// Binds one of the three listeners.
+/// Binds one of the listeners.
 pub(super) async fn listen(
     setting: &'static str,
     address: SocketAddr,
@@ -85,6 +86,29 @@ pub(super) fn audit_sink(config: &Config) -> Result<Option<Sink>, ServeError> {
         files_max: config.audit.files,
     };
     Sink::open(options).map(Some).map_err(|source| ServeError::Audit { path, source })
+}
+
+/// Binds the listener that people come back to. If nobody said where that is, a port that is taken is
+/// no reason to stay away: another replica of this machine serves it for all, and clusters need
+/// their license more than people a page.
+pub(super) async fn listen_for_logins(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    match listen("login-listen", config.login_listen).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(ServeError::Listen { address, source, .. }) if config.login_listen_is_default => {
+            tracing::warn!(%address, error = %source, "people who sign in are not served here: \
+                 another process listens; say where with --login-listen");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// This server as identity providers see it.
+pub(super) fn relying_party(config: &Config) -> Result<RelyingParty, ServeError> {
+    let pem = config.issuer_ca.as_deref().map(|path| read("issuer-ca", path)).transpose()?;
+    let clock = Arc::new(SystemClock);
+    RelyingParty::new(&IssuerTrust { pem }, &config.localhost_issuer, clock)
+        .map_err(ServeError::RelyingParty)
 }
 
 /// Opens the data folder, which nobody else may have open.

@@ -76,6 +76,12 @@ pub enum ServeError {
         /// What is wrong with them.
         source: ApiTlsError,
     },
+    /// The certificate of the API, as the pages serve it.
+    #[error("the pages cannot be encrypted: {0}")]
+    WebTls(#[source] rustls::Error),
+    /// How identity providers are asked.
+    #[error("issuer-ca or localhost-issuer is of no use: {0}")]
+    RelyingParty(String),
     /// The API cannot go on.
     #[error("the API has ended")]
     Api(#[source] tonic::transport::Error),
@@ -125,6 +131,8 @@ impl ServeError {
             | ServeError::Key { .. }
             | ServeError::BuiltInKey(_)
             | ServeError::ApiTls { .. }
+            | ServeError::WebTls(_)
+            | ServeError::RelyingParty(_)
             | ServeError::PeerTls(_)
             | ServeError::Plan(_)
             | ServeError::NotLetIn(_)

@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use muster_proto::auth_v2::ResourceType;
+use muster_proto::auth_v2::{OidcConfig, ResourceType};
 use muster_proto::muster::log::v1::{Internal, ModifyRoleBinding, RejectionKind, Resource};
 use tokio::time::Instant;
 
 use crate::actors::{Auditor, Call, CallError, License, NewCluster, Reader, Replica, Session};
-use crate::config::{Config, Secret};
+use crate::config::{AuthConfig, Config, Secret};
+use crate::identity::{Configuration, sealed};
+use crate::seal::DataKey;
 use crate::state::State;
 use crate::state::audit::Retention;
 use crate::state::auth::{bindings, principal};
@@ -63,6 +65,12 @@ pub(super) async fn settle(config: Config, parts: Parts) {
     settle_license(&config, &parts.license, &deployment_id).await;
     if let Some(token) = &config.environment.root_token {
         tell("the root token", until_answered("the root token", || sign_root(&parts, token)).await);
+    }
+    if let Some(AuthConfig(wanted)) = &config.environment.auth_config {
+        let settled = until_answered("where people sign in", || {
+            configure(&parts, config.data_key.as_ref(), wanted)
+        });
+        tell("where people sign in", settled.await);
     }
     if let Some(roles) = &config.environment.cluster_roles {
         let settled = until_answered("the roles on the server", || bind_all(&parts, roles));
@@ -135,6 +143,28 @@ fn is_only_root_token(view: &State, token: &str) -> bool {
     let mut tokens = view.auth().tokens().of_prefix(principal::ROOT);
     let (first, second) = (tokens.next(), tokens.next());
     first.is_some_and(|(digest, _)| *digest == token_digest(token)) && second.is_none()
+}
+
+/// Says where people sign in. The issuer is not asked: it may come up later, this server itself may be
+/// it, and whoever signs in hears of it then.
+async fn configure(
+    parts: &Parts,
+    key: Option<&DataKey>,
+    wanted: &OidcConfig,
+) -> Result<(), CallError> {
+    let view = parts.reader.current(Instant::now() + PATIENCE).await?;
+    // Sealed twice, a secret never looks the same: only what is opened can be compared.
+    let known = view.auth().configuration().and_then(|it| Configuration::open(it, key).ok());
+    if known.is_some_and(|Configuration(known)| known == *wanted) {
+        return Ok(());
+    }
+    match sealed(wanted.clone(), key) {
+        Ok(stored) => parts.session.configure(as_auth_server(), Some(stored)).await,
+        Err(error) => {
+            tracing::error!(%error, "bootstrap auth from the environment: where people sign in");
+            Ok(())
+        }
+    }
 }
 
 /// Makes the roles on the server exactly these; root and the server's own parts keep theirs.

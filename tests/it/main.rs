@@ -24,6 +24,7 @@ mod input;
 mod license;
 mod licensing;
 mod limits;
+mod login;
 mod machine;
 mod member;
 mod membership;

@@ -4,17 +4,14 @@ use muster_proto::auth_v2::{
     GetConfigurationRequest, GetConfigurationResponse, OidcConfig, Permission,
     SetConfigurationRequest, SetConfigurationResponse,
 };
-use muster_proto::muster::log::v1 as log;
+use tokio::time::timeout_at;
 use tonic::transport::Uri;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::AuthService;
 use crate::actors::Call;
-use crate::seal::DataKey;
+use crate::identity::{Configuration, ConfigurationError, sealed};
 use crate::state::access::Need;
-
-/// What the envelope of the client secret opens for.
-const PURPOSE: &str = "client_secret of the auth configuration";
 
 impl AuthService {
     pub(super) async fn configuration(
@@ -25,7 +22,10 @@ impl AuthService {
         let need = Need::Permission(Permission::ClusterAuthGetConfig);
         let (view, _) = self.view(&call, need).await?;
         let configuration = match view.auth().configuration() {
-            Some(stored) => opened(stored, self.data_key.as_ref())?,
+            Some(stored) => {
+                let opened = Configuration::open(stored, self.data_key.as_ref());
+                opened.map_err(not_readable)?.0
+            }
             None => OidcConfig::default(),
         };
         Ok(GetConfigurationResponse { configuration: Some(configuration) })
@@ -37,21 +37,39 @@ impl AuthService {
         request: Request<SetConfigurationRequest>,
     ) -> Result<SetConfigurationResponse, Status> {
         let given = request.into_inner().configuration;
-        let sealed = given.map(|given| {
-            check(&given)?;
-            sealed(given, self.data_key.as_ref())
-        });
-        match sealed.transpose() {
-            Ok(configuration) => {
-                self.session.configure(call, configuration).await?;
+        let need = Need::Permission(Permission::ClusterAuthSetConfig);
+        // Before an issuer is asked, so that only those who may are told of what answers there.
+        self.view(&call, need).await?;
+        let stored = match given {
+            None => None,
+            Some(given) => {
+                check(&given)?;
+                self.discover(&call, &given).await?;
+                Some(sealed(given, self.data_key.as_ref()).map_err(not_readable)?)
             }
-            Err(wrong) => {
-                let need = Need::Permission(Permission::ClusterAuthSetConfig);
-                return self.refuse(&call, need, wrong).await;
-            }
-        }
+        };
+        self.session.configure(call, stored).await?;
         Ok(SetConfigurationResponse {})
     }
+}
+
+impl AuthService {
+    async fn discover(&self, call: &Call, given: &OidcConfig) -> Result<(), Status> {
+        const WRONG: &str = "provided OIDC issuer does not implement OIDC protocol";
+        let answer = timeout_at(call.deadline, self.sign_in.check(given)).await;
+        let answer = answer.map_err(|_| {
+            Status::unavailable(format!("{WRONG}: the issuer does not answer in time"))
+        })?;
+        answer.map_err(|error| {
+            let code =
+                if error.is_passing() { Code::Unavailable } else { Code::FailedPrecondition };
+            Status::new(code, format!("{WRONG}: {error}"))
+        })
+    }
+}
+
+fn not_readable(error: ConfigurationError) -> Status {
+    Status::failed_precondition(error.to_string())
 }
 
 fn check(given: &OidcConfig) -> Result<(), Status> {
@@ -84,54 +102,6 @@ fn check_url(text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn sealed(given: OidcConfig, key: Option<&DataKey>) -> Result<log::OidcConfig, Status> {
-    let client_secret_sealed = match (given.client_secret.as_str(), key) {
-        ("", _) => Vec::new(),
-        (secret, Some(key)) => {
-            key.seal(PURPOSE, secret).map_err(|error| Status::internal(error.to_string()))?
-        }
-        (_, None) => {
-            return Err(Status::failed_precondition(
-                "a client secret is stored sealed only: give every replica the same --data-key-file",
-            ));
-        }
-    };
-    Ok(log::OidcConfig {
-        issuer: given.issuer,
-        client_id: given.client_id,
-        client_secret_sealed: client_secret_sealed.into(),
-        redirect_uri: given.redirect_uri,
-        scopes: given.scopes,
-        require_email_verified: given.require_email_verified,
-        localhost_issuer: given.localhost_issuer,
-        user_accessible_issuer_host: given.user_accessible_issuer_host,
-    })
-}
-
-fn opened(stored: &log::OidcConfig, key: Option<&DataKey>) -> Result<OidcConfig, Status> {
-    let client_secret = match (stored.client_secret_sealed.as_ref(), key) {
-        ([], _) => String::new(),
-        (sealed, Some(key)) => key.open(PURPOSE, sealed).map_err(|error| {
-            Status::failed_precondition(format!("the client secret stays closed: {error}"))
-        })?,
-        (_, None) => {
-            return Err(Status::failed_precondition(
-                "the client secret stays closed: this replica has no --data-key-file",
-            ));
-        }
-    };
-    Ok(OidcConfig {
-        issuer: stored.issuer.clone(),
-        client_id: stored.client_id.clone(),
-        client_secret,
-        redirect_uri: stored.redirect_uri.clone(),
-        scopes: stored.scopes.clone(),
-        require_email_verified: stored.require_email_verified,
-        localhost_issuer: stored.localhost_issuer,
-        user_accessible_issuer_host: stored.user_accessible_issuer_host.clone(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,16 +115,6 @@ mod tests {
             scopes: vec!["openid".to_owned()],
             ..OidcConfig::default()
         }
-    }
-
-    #[test]
-    fn what_is_stored_has_no_secret_in_clear_and_comes_back_whole() {
-        let key = DataKey::from_text("0123456789abcdef0123456789abcdef");
-        let stored = sealed(configuration(), key.as_ref()).unwrap();
-        assert!(!format!("{stored:?}").contains("hush"));
-        assert_eq!(opened(&stored, key.as_ref()).unwrap(), configuration());
-        assert!(opened(&stored, None).is_err());
-        assert!(sealed(configuration(), None).is_err());
     }
 
     #[test]

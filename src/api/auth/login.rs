@@ -1,18 +1,16 @@
-//! Signing in at a provider, of which this version has none yet: it says so, as a server without a
-//! configuration does.
+//! Signing in at a provider.
 
 use muster_proto::auth_v2::{
     AuthenticateRequest, AuthenticateResponse, GetOidcLoginRequest, GetOidcLoginResponse,
 };
 use muster_proto::muster::log::v1::RejectionKind;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
-use super::AuthService;
+use super::{AuthService, within};
 use crate::actors::{Call, CallError};
+use crate::identity::SignInError;
+use crate::identity::oidc::OidcError;
 use crate::state::rejection;
-
-const NOT_CONFIGURED: &str = "OIDC ID provider configuration not found";
-const NOT_BUILT: &str = "this version of Muster does not sign people in at a provider";
 
 impl AuthService {
     pub(super) async fn begin_login(
@@ -20,12 +18,12 @@ impl AuthService {
         call: Call,
         _request: Request<GetOidcLoginRequest>,
     ) -> Result<GetOidcLoginResponse, Status> {
-        let view = self.current(&call).await?;
-        if view.auth().configuration().is_none() {
-            return Err(Status::unknown(NOT_CONFIGURED));
-        }
-        let text = format!("could not create OIDC login session: {NOT_BUILT}");
-        Err(Status::failed_precondition(text))
+        let begun = self.sign_in.begin(call.deadline.min(self.soon())).await;
+        let begun = begun.map_err(|error| match error {
+            SignInError::NotConfigured => error.into(),
+            error => within("could not create OIDC login session", &error.into()),
+        })?;
+        Ok(GetOidcLoginResponse { login_url: begun.url, state: begun.state })
     }
 
     pub(super) async fn sign_in(
@@ -33,25 +31,48 @@ impl AuthService {
         call: Call,
         request: Request<AuthenticateRequest>,
     ) -> Result<AuthenticateResponse, Status> {
-        let view = self.current(&call).await?;
+        let soon = call.deadline.min(self.soon());
+        let view = self.reader.current(soon).await?;
         if !view.auth().is_on() {
-            return Err(
-                CallError::Rejected(rejection::plain(RejectionKind::AuthNotActivated)).into()
-            );
+            let off = rejection::plain(RejectionKind::AuthNotActivated);
+            return Err(CallError::Rejected(off).into());
         }
         let asked = request.into_inner();
-        // No login was ever begun, so every state is an unknown one, and fails at once.
-        if !asked.oidc_state.is_empty() {
-            return Err(CallError::Rejected(rejection::plain(RejectionKind::LoginUnknown)).into());
-        }
-        if asked.id_token.is_empty() {
+        let token = if !asked.oidc_state.is_empty() {
+            self.sign_in.token_of_login(&asked.oidc_state, &call.origin, call.deadline).await
+        } else if !asked.id_token.is_empty() {
+            self.sign_in.token_of_id_token(&asked.id_token, &call.origin, soon).await
+        } else {
             return Err(Status::invalid_argument(
                 "unrecognized authentication mechanism (old pachd?)",
             ));
-        }
-        if view.auth().configuration().is_none() {
-            return Err(Status::unknown(NOT_CONFIGURED));
-        }
-        Err(Status::failed_precondition(format!("could not verify token: {NOT_BUILT}")))
+        };
+        Ok(AuthenticateResponse { pach_token: token? })
+    }
+}
+
+/// Nothing of what a provider or a token says is in these texts: clients search texts for words that
+/// switch them off.
+impl From<SignInError> for Status {
+    fn from(error: SignInError) -> Status {
+        let text = error.to_string();
+        let code = match error {
+            SignInError::Call(error) => return error.into(),
+            SignInError::NotConfigured => Code::Unknown,
+            SignInError::Configuration(_) | SignInError::NoKeyForVerifier => {
+                Code::FailedPrecondition
+            }
+            SignInError::Pending => Code::Unavailable,
+            SignInError::Oidc(error) => match error {
+                OidcError::Unreachable(_) | OidcError::NoTime => Code::Unavailable,
+                OidcError::Discovery(_) | OidcError::Url(_) => Code::FailedPrecondition,
+                OidcError::Code
+                | OidcError::OtherIssuer
+                | OidcError::Token(_)
+                | OidcError::Claims(_)
+                | OidcError::EmailUnverified => Code::Unauthenticated,
+            },
+        };
+        Status::new(code, text)
     }
 }

@@ -9,6 +9,7 @@ mod pages;
 mod tokens;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_proto::auth_v2::{
     ActivateRequest, ActivateResponse, AuthenticateRequest, AuthenticateResponse, AuthorizeRequest,
@@ -26,11 +27,13 @@ use muster_proto::auth_v2::{
     SetConfigurationRequest, SetConfigurationResponse, SetGroupsForUserRequest,
     SetGroupsForUserResponse, WhoAmIRequest, WhoAmIResponse, api_server::Api,
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::caller::Desk;
 use crate::actors::{Call, CallError, Reader, Session};
 use crate::clock::Clock;
+use crate::identity::SignIn;
 use crate::seal::DataKey;
 use crate::state::access::Need;
 use crate::state::auth::principal::Principal;
@@ -40,9 +43,14 @@ use crate::state::{LogTime, State};
 #[derive(Clone)]
 pub(super) struct AuthService {
     pub(super) session: Session,
+    pub(super) sign_in: SignIn,
     pub(super) reader: Reader,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) desk: Desk,
+    /// For those who sign in, and wait for a person at a browser.
+    pub(super) login_desk: Desk,
+    /// The longest that anything else may take.
+    pub(super) request_timeout: Duration,
     /// What the client secret is sealed with.
     pub(super) data_key: Option<DataKey>,
     /// The root token comes with the environment, so nobody else may change it.
@@ -62,6 +70,11 @@ impl AuthService {
 
     async fn current(&self, call: &Call) -> Result<State, Status> {
         Ok(self.reader.current(call.deadline).await?)
+    }
+
+    /// When an answer is due that waits for no person.
+    fn soon(&self) -> Instant {
+        Instant::now() + self.request_timeout
     }
 
     fn now(&self) -> LogTime {
@@ -86,13 +99,23 @@ fn within(context: &str, inner: &Status) -> Status {
     Status::new(inner.code(), format!("{context}: {}", inner.message()))
 }
 
+/// Where a method's requests come in: at the usual desk, unless it names another.
+macro_rules! desk {
+    ($service:ident) => {
+        $service.desk
+    };
+    ($service:ident $desk:ident) => {
+        $service.$desk
+    };
+}
+
 /// Each method takes its place in the lane and has its file answer.
 macro_rules! methods {
-    ($($method:ident($request:ident) -> $response:ident: $answer:ident;)*) => {
+    ($($method:ident($request:ident) -> $response:ident: $answer:ident $(at $desk:ident)?;)*) => {
         #[tonic::async_trait]
         impl Api for AuthService {
             $(async fn $method(&self, request: Request<$request>) -> Answer<$response> {
-                let (_place, call) = self.desk.open(&request)?;
+                let (_place, call) = desk!(self $($desk)?).open(&request)?;
                 self.$answer(call, request).await.map(Into::into)
             })*
         }
@@ -104,7 +127,7 @@ methods! {
     deactivate(DeactivateRequest) -> DeactivateResponse: turn_off;
     get_configuration(GetConfigurationRequest) -> GetConfigurationResponse: configuration;
     set_configuration(SetConfigurationRequest) -> SetConfigurationResponse: configure;
-    authenticate(AuthenticateRequest) -> AuthenticateResponse: sign_in;
+    authenticate(AuthenticateRequest) -> AuthenticateResponse: sign_in at login_desk;
     authorize(AuthorizeRequest) -> AuthorizeResponse: decide;
     get_permissions(GetPermissionsRequest) -> GetPermissionsResponse: own_permissions;
     get_permissions_for_principal(GetPermissionsForPrincipalRequest) -> GetPermissionsResponse:
@@ -114,7 +137,7 @@ methods! {
         roles_for;
     modify_role_binding(ModifyRoleBindingRequest) -> ModifyRoleBindingResponse: bind;
     get_role_binding(GetRoleBindingRequest) -> GetRoleBindingResponse: binding;
-    get_oidc_login(GetOidcLoginRequest) -> GetOidcLoginResponse: begin_login;
+    get_oidc_login(GetOidcLoginRequest) -> GetOidcLoginResponse: begin_login at login_desk;
     get_robot_token(GetRobotTokenRequest) -> GetRobotTokenResponse: issue_robot_token;
     revoke_auth_token(RevokeAuthTokenRequest) -> RevokeAuthTokenResponse: revoke;
     revoke_auth_tokens_for_user(RevokeAuthTokensForUserRequest) -> RevokeAuthTokensForUserResponse:
