@@ -3,6 +3,7 @@
 mod activate;
 mod bindings;
 mod configuration;
+mod login;
 mod tokens;
 
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -24,6 +25,7 @@ pub(crate) enum Auth {
     Activate(activate::Activate),
     /// Turn auth off and forget every token, role and group.
     Deactivate(OnEither),
+    Login(login::Login),
     /// Forget the context's token.
     Logout(OnEither),
     /// Print who the context's token belongs to.
@@ -81,6 +83,7 @@ pub(crate) async fn run(command: Auth, invocation: &Invocation) -> Result<(), Fa
     match command {
         Auth::Activate(command) => command.run(invocation).await,
         Auth::Deactivate(on) => activate::deactivate(on.which(), invocation).await,
+        Auth::Login(command) => command.run(invocation).await,
         Auth::Logout(on) => keep(invocation, on.which(), ""),
         Auth::Whoami(command) => command.run(invocation).await,
         Auth::UseAuthToken(on) => {

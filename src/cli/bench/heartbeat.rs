@@ -45,7 +45,7 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn draw(token: Option<MetadataValue<Ascii>>) -> Fleet {
         let run = entropy::uuid(&SystemEntropy);
-        Fleet { run, secret: entropy::cluster_secret(&SystemEntropy), token }
+        Fleet { run, secret: entropy::url_secret(&SystemEntropy), token }
     }
 
     fn id(&self, number: u64) -> String {

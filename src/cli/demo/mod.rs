@@ -154,7 +154,7 @@ impl Kept {
             let pair = activation::keygen(LICENSE_BITS).map_err(io::Error::other)?;
             fs::write(folder.join("license.pub"), &pair.public)?;
             write_secret(&folder.join("bootstrap-token"), &entropy::uuid(&SystemEntropy))?;
-            write_secret(&folder.join("fleet-secret"), &entropy::cluster_secret(&SystemEntropy))?;
+            write_secret(&folder.join("fleet-secret"), &entropy::url_secret(&SystemEntropy))?;
             // Last: with it the folder is complete.
             write_secret(&key, &pair.private)?;
         }
