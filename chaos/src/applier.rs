@@ -201,8 +201,10 @@ impl World {
         if ready.is_empty() {
             return Ok(());
         }
-        let seen = observe(&process.machine.machine().view());
+        let view = process.machine.machine().view();
+        let seen = observe(&view);
         for (_, operation) in ready {
+            self.journal.saw(self.agenda.now(), operation, applied, &view);
             self.read(operation, applied, seen)?;
         }
         Ok(())

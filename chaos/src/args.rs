@@ -1,16 +1,21 @@
 //! The command line.
 
-use clap::Parser;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
 use muster_hooks::Mutant;
 
 use crate::hunt;
+use crate::real::{DelayArgs, RealArgs};
 
 /// Lives through simulated worlds, in which Muster's replicas crash, lose messages and disagree about
 /// the time, and checks that they keep every promise.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "muster-chaos", version)]
+#[command(name = "muster-chaos", version, args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Live through one world again and print its plan.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -20,6 +25,9 @@ pub(crate) struct Args {
     /// With --seed: look for a simpler world that still fails.
     #[arg(long, requires = "seed")]
     pub(crate) shrink: bool,
+    /// With --seed: write what clients asked and were told into this file, as `check` reads it.
+    #[arg(long, requires = "seed", value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
     /// Live through so many worlds.
     #[arg(long, value_name = "COUNT")]
     pub(crate) seeds: Option<u64>,
@@ -51,4 +59,20 @@ pub(crate) struct Args {
     /// Go on after a failure.
     #[arg(long)]
     pub(crate) keep_going: bool,
+}
+
+/// What there is to do besides simulated worlds.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a history, simulated or real, for linearizability.
+    Check {
+        /// One record a line: see chaos/README.md.
+        file: PathBuf,
+        /// Steps that a checker takes for one key before it gives up.
+        #[arg(long, default_value_t = 300_000)]
+        budget: usize,
+    },
+    Real(RealArgs),
+    #[command(hide = true)]
+    Delay(DelayArgs),
 }

@@ -78,6 +78,7 @@ impl World {
         };
         self.next_operation += 1;
         let id = self.next_operation;
+        self.journal.asked(self.agenda.now(), id, client, &operation.wish);
         self.operations.insert(id, operation);
         if !alive {
             self.settle(id, Outcome::NotDone);
@@ -217,6 +218,7 @@ impl World {
         if let Some(request) = operation.request {
             self.oracle.wrote(request, floor, index, reply)?;
         }
+        self.journal.wrote(self.agenda.now(), id, index, reply);
         if operation.after_healing
             && let Some((writes, _)) = self.served.get_mut(place)
         {
@@ -247,6 +249,7 @@ impl World {
     pub(crate) fn settle(&mut self, id: u64, outcome: Outcome) {
         let Some(operation) = self.operations.remove(&id) else { return };
         let now = self.agenda.now();
+        self.journal.ended(now, id, outcome, operation.request);
         self.trace.event(now, &[200, id, outcome as u64]);
         self.say(|| format!("client {} operation {id}: {outcome:?}", operation.client));
         let think = self.plan.clients.think_max;

@@ -11,8 +11,10 @@ mod disk;
 mod faults;
 mod folder;
 mod hands;
+mod history;
 mod hunt;
 mod invariants;
+mod journal;
 mod life;
 mod links;
 mod machine;
@@ -21,6 +23,7 @@ mod oracle;
 mod peek;
 mod pinned;
 mod plan;
+mod real;
 mod reference;
 mod replica;
 mod report;
@@ -39,13 +42,14 @@ mod trouble;
 mod world;
 mod writer;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::plan::Plan;
 use crate::run::{Effort, Summary};
 
@@ -56,6 +60,14 @@ const CI_FRESH: u64 = 300;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(command) = &args.command {
+        let well = match command {
+            Command::Check { file, budget } => check(file, *budget),
+            Command::Real(args) => real::run(args),
+            Command::Delay(args) => real::delay(args),
+        };
+        return if well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let well = if args.mutants {
         hunt::hunt(args.from, args.mutant, effort(&args))
     } else if let Some(seed) = args.seed {
@@ -92,7 +104,16 @@ fn one(seed: u64, args: &Args) -> bool {
     muster_hooks::put_to_work(args.mutant);
     let plan = Plan::grow(seed, args.seconds);
     report::say(&plan);
-    let verdict = run::live(plan.clone(), args.trace);
+    let verdict = if let Some(path) = &args.export {
+        let (verdict, records) = run::live_and_tell(plan.clone(), args.trace);
+        if let Err(error) = history::write(path, &records) {
+            report::say(error);
+            return false;
+        }
+        verdict
+    } else {
+        run::live(plan.clone(), args.trace)
+    };
     report::say(format_args!("{:#?}", verdict.figures));
     report::say(format_args!("seed={seed} hash={:016x}", verdict.hash));
     report::failure(&verdict);
@@ -116,4 +137,25 @@ fn continuous_integration(args: &Args) -> bool {
     many("pinned", &pinned::seeds(), effort)
         && many("determinism", &range(args.from, determinism), twice)
         && many("fresh", &range(args.from.saturating_add(determinism), fresh), effort)
+}
+
+/// Tells what both checkers make of a history; what stays undecided is no success.
+fn check(file: &Path, budget: usize) -> bool {
+    let records = match history::read(file) {
+        Ok(records) => records,
+        Err(error) => {
+            report::say(format_args!("{}: {error}", file.display()));
+            return false;
+        }
+    };
+    match history::check(&records, budget) {
+        Ok(checked) => {
+            report::say(&checked);
+            checked.is_well() && checked.is_decided()
+        }
+        Err(error) => {
+            report::say(format_args!("{}: {error}", file.display()));
+            false
+        }
+    }
 }

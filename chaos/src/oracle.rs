@@ -178,6 +178,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Where in the log a request has its effect, and the answer to it.
+    pub(crate) fn effect(&self, request: RequestId) -> Option<(u64, &Bytes)> {
+        self.effective.get(&request).map(|effect| (effect.index, &effect.reply))
+    }
+
     /// A client was told that its write certainly did not and will not happen.
     pub(crate) fn denied(&mut self, request: RequestId) -> Result<(), Violation> {
         require(!self.effective.contains_key(&request), "EXO-2", || {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use muster_hooks::Mutant;
 
+use crate::history::Record;
 use crate::invariants::Violation;
 use crate::plan::Plan;
 use crate::report;
@@ -56,9 +57,21 @@ impl Figures {
 
 /// Lives through the world of one seed. A panic inside the product is a violation too.
 pub(crate) fn live(plan: Plan, told: bool) -> Verdict {
+    live_through(plan, told, false).0
+}
+
+/// As [`live`], and gives the history of its clients.
+pub(crate) fn live_and_tell(plan: Plan, told: bool) -> (Verdict, Vec<Record>) {
+    live_through(plan, told, true)
+}
+
+fn live_through(plan: Plan, told: bool, journal: bool) -> (Verdict, Vec<Record>) {
     let seed = plan.seed;
     muster_hooks::stir(Some(seed));
     let mut world = World::new(plan, told);
+    if journal {
+        world.journal.begin();
+    }
     let end = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match end {
         Ok(Ok(())) => None,
@@ -72,7 +85,8 @@ pub(crate) fn live(plan: Plan, told: bool) -> Verdict {
             hash = hash.wrapping_mul(31).wrapping_add(u64::from(byte));
         }
     }
-    Verdict { seed, violation, hash, figures }
+    let records = world.journal.finish(&world.oracle);
+    (Verdict { seed, violation, hash, figures }, records)
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -12,6 +12,7 @@ use crate::invariants::election::Election;
 use crate::invariants::members::Members;
 use crate::invariants::sameness::Sameness;
 use crate::invariants::votes::Votes;
+use crate::journal::Journal;
 use crate::network::{Network, Parcel, Place};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -172,6 +173,7 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) chance: Streams,
     pub(crate) trace: Trace,
+    pub(crate) journal: Journal,
     pub(crate) tally: Tally,
     /// Faults strike no more.
     pub(crate) healed: bool,
@@ -204,6 +206,7 @@ impl World {
             roll: Roll::new(plan.replicas),
             chance,
             trace: Trace::new(told),
+            journal: Journal::default(),
             tally: Tally::default(),
             healed: false,
             quiet: false,

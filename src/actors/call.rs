@@ -1,7 +1,7 @@
 //! A call on its way to the group, and what may become of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster_proto::muster::log::v1::{Anonymous, Caller, Context, Internal, Rejection, caller::Who};
@@ -22,6 +22,25 @@ pub struct Call {
     pub freshness: Freshness,
     /// How it came in.
     pub origin: Origin,
+    /// Where the answer's place in the log is noted.
+    pub place: LogPlace,
+}
+
+/// The place in the log that an answer was given at: what it says is true after that entry. Clones note
+/// into one place.
+#[derive(Clone, Debug, Default)]
+pub struct LogPlace(Arc<AtomicU64>);
+
+impl LogPlace {
+    /// The answer was given at `index`.
+    pub fn note(&self, index: u64) {
+        self.0.store(index, Ordering::Relaxed);
+    }
+
+    /// Where the answer was given; none if it was not given by the log.
+    pub fn index(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|index| *index > 0)
+    }
 }
 
 /// How old a state a read may be answered from.
@@ -62,24 +81,23 @@ impl Call {
     /// A call of somebody without credentials.
     pub fn anonymous(deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Anonymous(Anonymous {})) };
-        Call {
-            caller,
-            request_id: String::new(),
-            deadline,
-            freshness: Freshness::Current,
-            origin: Origin::default(),
-        }
+        Call::new(caller, deadline)
     }
 
     /// A call of a part of the server itself.
     pub fn internal(part: Internal, deadline: Instant) -> Call {
         let caller = Caller { who: Some(Who::Internal(part.into())) };
+        Call::new(caller, deadline)
+    }
+
+    fn new(caller: Caller, deadline: Instant) -> Call {
         Call {
             caller,
             request_id: String::new(),
             deadline,
             freshness: Freshness::Current,
             origin: Origin::default(),
+            place: LogPlace::default(),
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Beaten {
 
 type Answer = Result<Beaten, CallError>;
 
+/// What one beat came to, and where in the log; 0 when nobody knows.
+type Told = (u64, Answer);
+
 impl Heartbeats {
     /// Starts the actor on the current actor thread.
     pub fn start(proposer: Proposer, alarms: &Alarms) -> Heartbeats {
@@ -58,7 +61,7 @@ impl Heartbeats {
     ///
     /// # Errors
     /// A rejection for a wrong pair comes out of the log only.
-    pub async fn beat(&self, beat: Beat, deadline: Instant) -> Answer {
+    pub async fn beat(&self, beat: Beat, call: &Call) -> Answer {
         // Before the log, which must not carry what no rule would take.
         limits::check_text("id", &beat.id, limits::TEXT_BYTES_MAX)
             .and_then(|()| fleet::check_beat(&beat))
@@ -66,8 +69,11 @@ impl Heartbeats {
         let id = beat.id.clone();
         let (answer, answered) = oneshot::channel();
         self.actor.try_send(Add { beat, answer }).map_err(|error| refused(&error))?;
-        match tokio::time::timeout_at(deadline, answered).await {
-            Ok(Ok(answer)) => answer.map_err(|error| about(error, id)),
+        match tokio::time::timeout_at(call.deadline, answered).await {
+            Ok(Ok((index, answer))) => {
+                call.place.note(index);
+                answer.map_err(|error| about(error, id))
+            }
             // Out of time, or the actor is gone: it may have proposed before.
             Ok(Err(_)) | Err(_) => Err(CallError::MayBeDone),
         }
@@ -100,13 +106,13 @@ pub(super) fn refused<T>(error: &actix::prelude::SendError<T>) -> CallError {
 #[rtype(result = "()")]
 struct Add {
     beat: Beat,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Told>,
 }
 
 #[derive(Debug)]
 struct Heartbeat {
     proposer: Proposer,
-    gather: Gather<Answer>,
+    gather: Gather<Told>,
     under_way: bool,
     _alarm: Alarm,
 }
@@ -125,7 +131,7 @@ impl Handler<Add> for Heartbeat {
     fn handle(&mut self, add: Add, context: &mut Self::Context) {
         if let Some(answer) = self.gather.add(add.beat, add.answer) {
             // Nobody there to tell is no harm: the member has given up.
-            let _ = answer.send(Err(NotDone::Overloaded.into()));
+            let _ = answer.send((0, Err(NotDone::Overloaded.into())));
         }
         self.propose(context);
     }
@@ -163,10 +169,11 @@ fn metrics_count(count: usize) -> f64 {
 }
 
 /// Tells each member what became of its own beat.
-fn tell(outcome: Result<Answered, CallError>, answers: Vec<oneshot::Sender<Answer>>) {
+fn tell(outcome: Result<Answered, CallError>, answers: Vec<oneshot::Sender<Told>>) {
+    let index = outcome.as_ref().map_or(0, |answered| answered.index);
     let verdicts = verdicts(outcome.map(|answered| answered.reply), answers.len());
     for (verdict, answer) in verdicts.into_iter().zip(answers) {
-        let _ = answer.send(verdict);
+        let _ = answer.send((index, verdict));
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
     fn told(outcome: Result<Answered, CallError>, count: usize) -> Vec<Answer> {
         let (answers, heard): (Vec<_>, Vec<_>) = (0..count).map(|_| oneshot::channel()).unzip();
         tell(outcome, answers);
-        heard.into_iter().map(|mut heard| heard.try_recv().unwrap()).collect()
+        heard.into_iter().map(|mut heard| heard.try_recv().unwrap().1).collect()
     }
 
     #[test]

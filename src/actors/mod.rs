@@ -29,7 +29,7 @@ mod thread;
 mod tie;
 
 pub use auditor::{Auditor, AuditorOptions};
-pub use call::{Call, CallError, Freshness, NotDone, Origin};
+pub use call::{Call, CallError, Freshness, LogPlace, NotDone, Origin};
 pub use heartbeat::{Beaten, Heartbeats, verdicts};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;

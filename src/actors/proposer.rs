@@ -66,6 +66,7 @@ impl Proposer {
             call.origin.set_logged();
         }
         let applied = applied.map_err(not_applied)?;
+        call.place.note(applied.index);
         let reply = Reply::decode(applied.reply).map_err(|_| CallError::Misunderstood)?;
         match reply.kind {
             Some(reply::Kind::Rejected(rejection)) => Err(CallError::Rejected(rejection)),

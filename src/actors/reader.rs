@@ -66,7 +66,9 @@ impl Reader {
     pub async fn read(&self, call: &Call) -> Result<Seen, CallError> {
         let most = match call.freshness {
             Freshness::Current => {
-                return Ok(Seen { state: self.current(call.deadline).await?, age: None });
+                let published = self.published(call.deadline).await?;
+                call.place.note(published.index);
+                return Ok(Seen { state: published.view, age: None });
             }
             Freshness::Within(most) => most,
         };
@@ -83,13 +85,17 @@ impl Reader {
     /// # Errors
     /// [`CallError::NotDone`] when no majority of replicas answers by `deadline`.
     pub async fn current(&self, deadline: Instant) -> Result<State, CallError> {
+        Ok(self.published(deadline).await?.view)
+    }
+
+    async fn published(&self, deadline: Instant) -> Result<Published<State>, CallError> {
         let asked = self.now();
         if deadline <= asked.steady {
             return Err(NotDone::Late.into());
         }
         let published = self.group.read(deadline).await.map_err(super::proposer::unread)?;
         self.confirm(asked);
-        Ok(published.view)
+        Ok(published)
     }
 
     /// The state that this replica has, which may be old. Needs no leader.

@@ -11,7 +11,7 @@ use tonic::{Request, Status};
 
 use super::lanes::{Entered, Lane};
 use super::staleness;
-use crate::actors::{Call, Origin};
+use crate::actors::{Call, LogPlace, Origin};
 use crate::clock::Clock;
 use crate::state::{LogTime, limits, secret};
 
@@ -36,11 +36,12 @@ impl Desk {
     /// # Errors
     /// When the lane is full or the metadata are wrong: nothing was done.
     pub(super) fn open<T>(&self, request: &Request<T>) -> Result<(Entered, Call), Status> {
-        let place = self.lane.enter()?;
+        let lane = self.lane.enter()?;
         let call = self.patience.call(request.metadata())?;
-        // Put there by `entrance`.
+        // Put there by `entrance` and `measure`.
         let origin = request.extensions().get().cloned().unwrap_or_default();
-        Ok((place, Call { origin, ..call }))
+        let place = request.extensions().get().cloned().unwrap_or_default();
+        Ok((lane, Call { origin, place, ..call }))
     }
 
     /// The time of day at which a read is judged.
@@ -65,6 +66,7 @@ impl Patience {
             deadline: Instant::now() + self.wait(metadata),
             freshness: staleness::asked(metadata)?,
             origin: Origin::default(),
+            place: LogPlace::default(),
         })
     }
 

@@ -179,7 +179,7 @@ impl Api for LicenseService {
             client_id: asked.client_id,
         };
         let began = Instant::now();
-        let beaten = self.heartbeats.beat(beat, call.deadline).await;
+        let beaten = self.heartbeats.beat(beat, &call).await;
         count(beaten.as_ref().err(), began);
         attempt.end(outcome(beaten.as_ref().err()));
         let license = beaten?.license;

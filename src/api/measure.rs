@@ -1,4 +1,5 @@
-//! Around every request: counts it, times it, and turns a panic into an answer.
+//! Around every request: counts it, times it, says where in the log it was answered, and turns a panic
+//! into an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -15,6 +16,11 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+
+use crate::actors::LogPlace;
+
+/// The metadata key of the place in the log at which an answer was given.
+const LOG_INDEX: &str = "muster-log-index";
 
 /// Adds [`Measured`] to a server.
 #[derive(Clone, Debug)]
@@ -149,17 +155,22 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let methods = Arc::clone(&self.methods);
         let path = request.uri().clone();
         let began = Instant::now();
+        let place = LogPlace::default();
+        request.extensions_mut().insert(place.clone());
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            let answer = answer.await.unwrap_or_else(|_| {
+            let mut answer = answer.await.unwrap_or_else(|_| {
                 // The panic hook has written where and why; a client is told neither.
                 Ok(Status::internal("the server failed over this request").into_http())
             });
-            if let Ok(response) = &answer {
+            if let Ok(response) = &mut answer {
+                if let Some(index) = place.index() {
+                    response.headers_mut().insert(LOG_INDEX, index.into());
+                }
                 methods.get(path.path()).record(code(response), began);
             }
             answer

@@ -4,10 +4,15 @@
 # the medians of the ratios; absolute numbers of a shared machine mean little.
 #
 # Usage: tests/bench/etcd.sh [ROUNDS [SECONDS [CLIENTS…]]]
+#        tests/bench/etcd.sh --kill [ROUNDS]
+#          kills the leader of either (kill -9) under 16 clients, by turns, and prints how long no client
+#          was answered
 # Needs Debian's etcd-server (or ETCD=path) and a release build (or MUSTER=path).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+kill=
+if [[ ${1:-} == --kill ]]; then kill=yes && shift; fi
 rounds=${1:-3}
 seconds=${2:-6}
 shift $(($# > 2 ? 2 : $#))
@@ -35,16 +40,20 @@ for n in 0 1 2; do
   etcd_list+=("e$n=http://127.0.0.1:$((port + 10 + n))")
   etcd_targets+=("127.0.0.1:$((port + n))")
 done
-for n in 0 1 2; do
+start_etcd() {
+  local n=$1
   "$etcd" --name "e$n" --data-dir "$work/e$n" --log-level error \
     --listen-client-urls "http://127.0.0.1:$((port + n))" \
     --advertise-client-urls "http://127.0.0.1:$((port + n))" \
     --listen-peer-urls "http://127.0.0.1:$((port + 10 + n))" \
     --initial-advertise-peer-urls "http://127.0.0.1:$((port + 10 + n))" \
     --initial-cluster "$(IFS=,; echo "${etcd_list[*]}")" \
-    --initial-cluster-token bench >"$work/e$n.log" 2>&1 &
+    --initial-cluster-token bench >>"$work/e$n.log" 2>&1 &
+  etcd_pids[n]=$!
   pids+=($!)
-done
+}
+etcd_pids=()
+for n in 0 1 2; do start_etcd "$n"; done
 
 muster_targets=() muster_list=()
 for n in 0 1 2; do
@@ -52,14 +61,18 @@ for n in 0 1 2; do
   muster_targets+=("127.0.0.1:$((port + 20 + n))")
 done
 "$muster" license keygen --out "$work/license" --bits 2048 >/dev/null 2>&1
-for n in 0 1 2; do
+start_muster() {
+  local n=$1
   MUSTER_BOOTSTRAP_TOKEN=bench "$muster" serve --data "$work/m$n" --name "m$n" \
     --grpc-listen "127.0.0.1:$((port + 20 + n))" --ops-listen "127.0.0.1:$((port + 40 + n))" \
     --peer-listen "127.0.0.1:$((port + 30 + n))" \
     --initial-cluster "$(IFS=,; echo "${muster_list[*]}")" \
-    --license-public-key "$work/license.pub" --log-level warn >"$work/m$n.log" 2>&1 &
+    --license-public-key "$work/license.pub" --log-level warn >>"$work/m$n.log" 2>&1 &
+  muster_pids[n]=$!
   pids+=($!)
-done
+}
+muster_pids=()
+for n in 0 1 2; do start_muster "$n"; done
 
 # Puts and heartbeats work as soon as there are leaders; a license first.
 export PACH_CONFIG=$work/pachctl.json
@@ -75,6 +88,64 @@ done
 
 field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
 median() { sort -g | awk '{v[NR]=$1} END {print NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
+
+# The number of the one that leads.
+etcd_leader() {
+  local n status
+  for n in 0 1 2; do
+    status=$(curl -sf -m 2 -d '{}' "http://127.0.0.1:$((port + n))/v3/maintenance/status") || continue
+    if [[ $(sed -n 's/.*"member_id":"\([0-9]*\)".*/\1/p' <<<"$status") == \
+      $(sed -n 's/.*"leader":"\([0-9]*\)".*/\1/p' <<<"$status") ]]; then
+      echo "$n" && return
+    fi
+  done
+  return 1
+}
+muster_leader() {
+  local n
+  for n in 0 1 2; do
+    if curl -sf -m 2 -o "$work/leaderz" "http://127.0.0.1:$((port + 40 + n))/leaderz"; then
+      echo "$n" && return
+    fi
+  done
+  return 1
+}
+
+# kill_round NAME COMMAND…: the longest silence, in ms, of a load whose leader is killed in its middle.
+kill_round() {
+  local name=$1 load leader
+  shift
+  "$@" >"$work/$name.json" 2>/dev/null &
+  load=$!
+  sleep 3
+  until leader=$("${name}_leader"); do sleep 0.1; done
+  local -n of_name=${name}_pids
+  kill -9 "${of_name[leader]}"
+  # The shell would tell of it.
+  wait "${of_name[leader]}" 2>/dev/null || true
+  wait "$load" || true
+  "start_$name" "$leader"
+  # Until it has caught up, it must not be the next majority.
+  sleep 3
+  field silence_ms <"$work/$name.json"
+}
+
+if [[ $kill ]]; then
+  load=(--json --clients 16 --seconds 8)
+  : >"$work/etcd.all" && : >"$work/muster.all"
+  printf '%-6s | %14s | %14s\n' round 'etcd silent ms' 'muster silent ms'
+  for round in $(seq "$rounds"); do
+    kill_round etcd "$muster" bench etcd "${load[@]}" --target "${etcd_targets[@]}" >>"$work/etcd.all"
+    kill_round muster "$muster" bench heartbeat "${load[@]}" --clusters 100 \
+      --target "${muster_targets[@]}" >>"$work/muster.all"
+    printf '%-6s | %14.0f | %14.0f\n' "$round" "$(tail -n 1 "$work/etcd.all")" \
+      "$(tail -n 1 "$work/muster.all")"
+  done
+  worst() { sort -g | tail -n 1; }
+  printf 'median | %14.0f | %14.0f\n' "$(median <"$work/etcd.all")" "$(median <"$work/muster.all")"
+  printf 'worst  | %14.0f | %14.0f\n' "$(worst <"$work/etcd.all")" "$(worst <"$work/muster.all")"
+  exit
+fi
 
 printf '%-8s %-6s | %10s %8s %8s | %10s %8s %8s | %6s %6s\n' \
   clients round 'etcd/s' p50 p99 'muster/s' p50 p99 rate p99

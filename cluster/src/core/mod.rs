@@ -136,6 +136,8 @@ pub struct Core {
     snapshots: Snapshots,
     leadership: Leadership,
     contacts: BTreeMap<ReplicaId, u64>,
+    /// A leader whose connection broke and of whom nothing was heard since.
+    suspect: Option<ReplicaId>,
     dropped: u64,
 }
 
@@ -178,6 +180,7 @@ impl Core {
             snapshots: Snapshots::new(applied),
             leadership: Leadership { term: node.raft.term, ..Leadership::default() },
             contacts: BTreeMap::new(),
+            suspect: None,
             dropped: 0,
             node,
             config,
@@ -229,6 +232,7 @@ impl Core {
             }
             Input::PeerDown(peer) => {
                 self.node.report_unreachable(peer.0);
+                self.suspect_leader(peer);
                 if self.transfers.broken(peer) && !mutant!(ReportForgotten) {
                     self.node.report_snapshot(peer.0, SnapshotStatus::Failure);
                 }
@@ -307,8 +311,31 @@ impl Core {
         self.node.tick();
     }
 
+    /// A connection that breaks is what the death of a process looks like, and comes long before the
+    /// silence is conspicuous. The leader has the time of a heartbeat, and one tick, to be heard of
+    /// again; then its lease is over here, and the replicas campaign one after the other.
+    fn suspect_leader(&mut self, peer: ReplicaId) {
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Follower || raft.leader_id != peer.0 {
+            return;
+        }
+        let patience = self.config.heartbeat_ticks as usize + 1;
+        let election = self.config.election_ticks as usize;
+        raft.election_elapsed = raft.election_elapsed.max(election.saturating_sub(patience));
+        self.suspect = Some(peer);
+    }
+
     /// In ticks, from one election timeout to just under two; a function of what is known here.
     fn timeout(&self) -> usize {
+        let leader = self.node.raft.leader_id;
+        if self.suspect.is_some_and(|suspect| suspect.0 == leader) {
+            // Everybody lost the same connection at about the same time: by rank, two ticks apart, so
+            // that nobody asks before the others' leases are over, and no two at once.
+            let before = |id: &&ReplicaId| **id < self.config.me && id.0 != leader;
+            let rank = self.record.conf.voters.iter().filter(before).count();
+            let election = self.config.election_ticks as usize;
+            return (election + 1 + 2 * rank).min((2 * election).saturating_sub(1)).max(election);
+        }
         let role = self.node.raft.state as u64;
         let seeds = [self.config.seed, self.config.me.0, self.node.raft.term, role, self.attempts];
         let mixed = seeds.into_iter().fold(0, |mixed, seed| splitmix(mixed ^ seed));
@@ -352,6 +379,7 @@ impl Core {
             return Ok(());
         }
         self.contacts.insert(from, self.ticks);
+        self.suspect.take_if(|suspect| *suspect == from);
         let Some(kind) = PeerMessage::from_payload(payload).ok().and_then(|message| message.kind)
         else {
             self.dropped += 1;

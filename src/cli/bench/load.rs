@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -55,6 +55,34 @@ pub(super) struct Measured {
     pub(super) latencies: Histogram,
     /// Refused and failed requests by their status; none of them is in `latencies`.
     pub(super) errors: BTreeMap<String, u64>,
+    /// The longest time in which no client was answered.
+    pub(super) silence: Duration,
+}
+
+/// Hears of every answer and remembers the longest time without one, microseconds.
+struct Silence {
+    from: Instant,
+    last: AtomicU64,
+    longest: AtomicU64,
+}
+
+impl Silence {
+    fn since(from: Instant) -> Silence {
+        Silence { from, last: AtomicU64::new(0), longest: AtomicU64::new(0) }
+    }
+
+    fn broken(&self, at: Instant) {
+        let now = at.saturating_duration_since(self.from).as_micros();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let last = self.last.fetch_max(now, Ordering::Relaxed);
+        self.longest.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
+    }
+
+    /// With what is silent still at the end.
+    fn longest(&self, to: Instant) -> Duration {
+        self.broken(to);
+        Duration::from_micros(self.longest.load(Ordering::Relaxed))
+    }
 }
 
 impl Load {
@@ -121,12 +149,14 @@ impl Load {
         let window = Duration::from_secs(self.seconds.into());
         let from = Instant::now() + Duration::from_secs(self.warm_up.into());
         let to = from + window;
+        let silence = Arc::new(Silence::since(from));
         let mut running = JoinSet::new();
         for number in 0..self.clients {
-            running.spawn(one(client(number), from, to, Arc::clone(&over)));
+            let client = one(client(number), from, to, Arc::clone(&over), Arc::clone(&silence));
+            running.spawn(client);
         }
-        let mut measured =
-            Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() };
+        let mut measured = Measured::nothing();
+        measured.window = window;
         while let Some(ended) = running.join_next().await {
             let Ok((latencies, errors)) = ended else { continue };
             measured.latencies.add(&latencies);
@@ -134,6 +164,7 @@ impl Load {
                 *measured.errors.entry(format!("{code:?}")).or_default() += count;
             }
         }
+        measured.silence = silence.longest(Instant::now().min(to));
         measured
     }
 }
@@ -141,14 +172,15 @@ impl Load {
 impl Measured {
     /// What nothing came of yet.
     pub(super) fn nothing() -> Measured {
-        let window = Duration::ZERO;
-        Measured { window, latencies: Histogram::new(), errors: BTreeMap::new() }
+        let (window, silence) = (Duration::ZERO, Duration::ZERO);
+        Measured { window, latencies: Histogram::new(), errors: BTreeMap::new(), silence }
     }
 
     /// Takes another round in.
     pub(super) fn add(&mut self, other: Measured) {
         self.window += other.window;
         self.latencies.add(&other.latencies);
+        self.silence = self.silence.max(other.silence);
         for (code, count) in other.errors {
             *self.errors.entry(code).or_default() += count;
         }
@@ -204,6 +236,7 @@ async fn one(
     from: Instant,
     to: Instant,
     over: Arc<AtomicBool>,
+    silence: Arc<Silence>,
 ) -> (Histogram, Vec<(Code, u64)>) {
     let mut latencies = Histogram::new();
     let mut errors: Vec<(Code, u64)> = Vec::new();
@@ -216,7 +249,10 @@ async fn one(
         let end = Instant::now();
         let counts = start >= from && end <= to && !over.load(Ordering::Relaxed);
         match sent.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))) {
-            Ok(()) if counts => latencies.record(end - start),
+            Ok(()) if counts => {
+                latencies.record(end - start);
+                silence.broken(end);
+            }
             Ok(()) => {}
             Err(status) => {
                 match errors.iter_mut().find(|(code, _)| *code == status.code()) {

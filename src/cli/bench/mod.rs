@@ -119,6 +119,7 @@ fn report(
             "p99_ms": millis(p99),
             "p999_ms": millis(p999),
             "max_ms": millis(latencies.longest()),
+            "silence_ms": millis(measured.silence),
             "errors": errors,
             "errors_by_code": measured.errors,
         });

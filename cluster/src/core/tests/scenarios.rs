@@ -215,3 +215,39 @@ fn equal_inputs_give_equal_outputs() {
     };
     assert_eq!(trace(), trace());
 }
+
+#[test]
+fn a_broken_connection_to_the_leader_shortens_the_wait_unless_the_leader_is_heard_of() {
+    let mut net = Net::new(3, NEVER);
+    let leader = net.elect();
+    net.write(leader, "before");
+    net.agree();
+    let lost = |net: &mut Net| {
+        for id in net.live() {
+            if id != leader {
+                net.step(id, vec![Input::PeerDown(leader)]);
+            }
+        }
+    };
+    // The leader lives: its next heartbeat ends the suspicion.
+    let term = net.replicas[&leader].core.status().leadership.term;
+    lost(&mut net);
+    for _ in 0..100 {
+        net.tick();
+        net.run();
+    }
+    assert_eq!(net.leader(), Some(leader));
+    assert_eq!(net.replicas[&leader].core.status().leadership.term, term);
+    // The leader is dead: another one leads well before an election timeout is over.
+    net.crash(leader);
+    lost(&mut net);
+    let mut ticks = 0;
+    while net.leader().is_none() {
+        net.tick();
+        net.run();
+        ticks += 1;
+        assert!(ticks < 10, "no leader after {ticks} ticks");
+    }
+    net.write(net.leader().unwrap(), "after");
+    net.agree();
+}
