@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Messages that carry a secret; `src/masked.rs` gives them their debug form.
-const SECRET: [&str; 26] = [
+const SECRET: [&str; 28] = [
     ".license_v2.ActivateRequest",
     ".license_v2.GetActivationCodeResponse",
     ".license_v2.AddClusterRequest",
@@ -30,6 +30,8 @@ const SECRET: [&str; 26] = [
     ".auth_v2.GetRobotTokenResponse",
     ".auth_v2.RevokeAuthTokenRequest",
     ".muster.log.v1.License",
+    ".muster.v1.MintJoinTokenResponse",
+    ".muster.v1.JoinRequest",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
