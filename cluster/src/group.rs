@@ -379,9 +379,8 @@ impl<M: StateMachine> Group<M> {
         match to.map(|to| record.members.get(&to).map(|member| member.role).ok_or(to)) {
             Some(Err(to)) => return Err(TransferError::Unknown(to)),
             Some(Ok(MemberRole::Observer)) => return Err(TransferError::Observer),
-            Some(Ok(MemberRole::Voter)) => {}
             None if record.voters().count() < 2 => return Err(TransferError::NobodyElse),
-            None => {}
+            Some(Ok(MemberRole::Voter)) | None => {}
         }
         let mut leadership = shared.leadership.subscribe();
         let before = leadership.borrow().leader;

@@ -13,12 +13,13 @@ use crate::{
 /// A configuration for raft.
 pub(super) fn to_raft(conf: &Conf) -> ConfState {
     let ids = |part: &std::collections::BTreeSet<ReplicaId>| part.iter().map(|id| id.0).collect();
-    let mut state = ConfState::default();
-    state.voters = ids(&conf.voters);
-    state.learners = ids(&conf.learners);
-    state.voters_outgoing = ids(&conf.outgoing);
-    state.learners_next = ids(&conf.learners_next);
-    state
+    ConfState {
+        voters: ids(&conf.voters),
+        learners: ids(&conf.learners),
+        voters_outgoing: ids(&conf.outgoing),
+        learners_next: ids(&conf.learners_next),
+        ..ConfState::default()
+    }
 }
 
 /// A configuration of raft.

@@ -34,7 +34,7 @@ impl GroupRecord {
         if let Some(answer) = request.and_then(|request| self.answer(request)) {
             return answer.clone();
         }
-        self.found(wish.founders);
+        self.found(&wish.founders);
         let answer = if self.founders.is_empty() {
             Err(Refusal::Unfounded)
         } else {
@@ -67,9 +67,9 @@ impl GroupRecord {
     }
 
     /// The first command puts into the log what until then stood in everybody's settings.
-    fn found(&mut self, founders: Vec<Member>) {
+    fn found(&mut self, founders: &[Member]) {
         if self.revision == 0 && !founders.is_empty() {
-            *self = Self { ..Self::of_settings(founders.clone(), &founders) };
+            *self = Self::of_settings(founders.to_vec(), founders);
         }
     }
 

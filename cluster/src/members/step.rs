@@ -35,8 +35,12 @@ impl Step {
             Self::Remove(id) => remove(&mut next, *id),
             Self::Enter { voters, gone } => {
                 next.outgoing.clone_from(&conf.voters);
-                voters.iter().for_each(|id| promote(&mut next, *id));
-                gone.iter().for_each(|id| remove(&mut next, *id));
+                for id in voters {
+                    promote(&mut next, *id);
+                }
+                for id in gone {
+                    remove(&mut next, *id);
+                }
             }
             Self::Leave => {
                 next.outgoing.clear();

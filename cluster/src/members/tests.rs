@@ -95,8 +95,8 @@ fn remove(unwanted: &[u64]) -> Command {
 
 #[test]
 fn what_was_stored_before_there_was_a_record_says_who_votes() {
-    let mut raft = raft::eraftpb::ConfState::default();
-    raft.voters = vec![3, 1, 2];
+    let mut raft =
+        raft::eraftpb::ConfState { voters: vec![3, 1, 2], ..raft::eraftpb::ConfState::default() };
     let bytes = protobuf::Message::write_to_bytes(&raft).unwrap();
     let stored = StoredConf::decode(&bytes).unwrap();
     assert_eq!(stored, StoredConf { conf: Conf::of_voters(ids(&[1, 2, 3])), record: None });

@@ -1,5 +1,6 @@
 //! Who the peers are: what the group record says, kept as open connections.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -197,11 +198,11 @@ impl Book {
         let (name, address) = (hello.name.clone(), hello.address.clone());
         tracing::info!(name, address, "a member that this replica has not heard of yet called");
         let peer = self.connect(Member { id, name, address }, Some(hello.revision));
-        let mut pages = self.write();
-        if pages.peers.contains_key(&id) {
-            peer.stop.cancel();
-        } else {
-            pages.peers.insert(id, peer);
+        match self.write().peers.entry(id) {
+            Entry::Occupied(_) => peer.stop.cancel(),
+            Entry::Vacant(free) => {
+                free.insert(peer);
+            }
         }
     }
 }

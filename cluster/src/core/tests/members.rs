@@ -137,10 +137,14 @@ fn everybody_restarts_in_the_middle_of_a_joint_configuration() {
             net.tick();
         }
         let live = net.live();
-        live.iter().for_each(|id| net.crash(*id));
+        for id in &live {
+            net.crash(*id);
+        }
         let kept: Vec<ReplicaId> =
             live.into_iter().filter(|id| !net.removed.contains(id)).collect();
-        kept.into_iter().for_each(|id| net.start(id));
+        for id in kept {
+            net.start(id);
+        }
         net.elect();
         for _ in 0..60 {
             net.tick();
