@@ -48,7 +48,7 @@ pub(super) async fn join(
             }
             Err(no) if may_change(&no) => {
                 if last != no.message() {
-                    last = no.message().to_owned();
+                    no.message().clone_into(&mut last);
                     tracing::warn!(address = %join.address, "not let in yet, will go on asking: {last}");
                 }
             }

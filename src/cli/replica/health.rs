@@ -72,9 +72,10 @@ pub(super) fn judge(group: &GroupStatus) -> Judgement {
     let mut problems = Vec::new();
     if agreed.is_none() {
         let quorum = voters / 2 + 1;
-        problems.push(match answering < quorum {
-            true => format!("{answering} of {voters} voters answer, {quorum} are needed to agree"),
-            false => "no leader is followed by a majority of the voters".to_owned(),
+        problems.push(if answering < quorum {
+            format!("{answering} of {voters} voters answer, {quorum} are needed to agree")
+        } else {
+            "no leader is followed by a majority of the voters".to_owned()
         });
     }
     for report in &group.replicas {

@@ -93,10 +93,10 @@ fn footer(group: &GroupStatus, judgement: &Judgement) -> String {
         judgement.health.word(),
     );
     for problem in &judgement.problems {
-        text.push_str(&format!("  {problem}\n"));
+        text.extend(["  ", problem, "\n"]);
     }
     if !group.change.is_empty() {
-        text.push_str(&format!("under way: {}\n", group.change));
+        text.extend(["under way: ", &group.change, "\n"]);
     }
     text
 }

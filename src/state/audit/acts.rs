@@ -17,10 +17,11 @@ pub(in crate::state) fn of(state: &State, command: &Command) -> Option<AuditReco
     let is_internal =
         command.caller.as_ref().is_some_and(|caller| matches!(caller.who, Some(Who::Internal(_))));
     let (name, resource) = about(kind, is_internal, state.auth())?;
-    let principal = match kind {
+    let principal = if let Kind::IssueUserToken(it) = kind {
         // Asked for by the server, on behalf of the person whom it has checked.
-        Kind::IssueUserToken(it) => shortened(&it.subject, limits::PRINCIPAL_BYTES_MAX),
-        _ => super::principal(state.auth(), command.caller.as_ref()),
+        shortened(&it.subject, limits::PRINCIPAL_BYTES_MAX)
+    } else {
+        super::principal(state.auth(), command.caller.as_ref())
     };
     let context = command.context.clone().unwrap_or_default();
     let or = |given: String, other: &str| if given.is_empty() { other.to_owned() } else { given };
@@ -45,6 +46,15 @@ pub(in crate::state) fn goes_on(done: &reply::Kind) -> bool {
 fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, String)> {
     let named = |name, resource: &str| Some((name, resource.to_owned()));
     match kind {
+        // The server's own hourly beats, and its sweeps, which change nothing that anybody could notice.
+        Kind::HeartbeatEnterprise(_)
+        | Kind::TakeLicenseServerAnswer(_)
+        | Kind::DeleteExpiredTokens(_)
+        | Kind::DeleteExpiredLogins(_)
+            if is_internal =>
+        {
+            None
+        }
         Kind::ActivateLicense(_) => named("ActivateLicense", "license"),
         Kind::RemoveLicenseAndClusters(_) => named("RemoveLicenseAndClusters", "license, fleet"),
         Kind::AddCluster(it) => Some(("AddCluster", cluster(&it.id))),
@@ -52,8 +62,6 @@ fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, S
         Kind::DeleteCluster(it) => Some(("DeleteCluster", cluster(&it.id))),
         Kind::ActivateEnterprise(_) => named("ActivateEnterprise", "enterprise"),
         Kind::JoinLicenseServer(_) => named("JoinLicenseServer", "enterprise"),
-        // The server's own hourly beats.
-        Kind::HeartbeatEnterprise(_) | Kind::TakeLicenseServerAnswer(_) if is_internal => None,
         Kind::HeartbeatEnterprise(_) => named("HeartbeatEnterprise", "enterprise"),
         Kind::TakeLicenseServerAnswer(_) => named("TakeLicenseServerAnswer", "enterprise"),
         Kind::DeactivateEnterprise(_) => named("DeactivateEnterprise", "enterprise"),
@@ -65,8 +73,6 @@ fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, S
         Kind::IssueUserToken(it) => Some(("IssueUserToken", token_of(&it.subject))),
         Kind::RevokeToken(it) => Some(("RevokeToken", owner(auth, &it.token_digest))),
         Kind::RevokeTokensOf(it) => Some(("RevokeTokensOf", token_of(&it.subject))),
-        // The server's own sweeps change nothing that anybody could notice.
-        Kind::DeleteExpiredTokens(_) | Kind::DeleteExpiredLogins(_) if is_internal => None,
         Kind::DeleteExpiredLogins(_) => named("DeleteExpiredLogins", "logins that are over"),
         Kind::DeleteExpiredTokens(_) => named("DeleteExpiredTokens", "expired tokens"),
         Kind::RestoreToken(it) => Some(("RestoreToken", token_of(&it.subject))),
