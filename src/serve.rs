@@ -10,12 +10,14 @@ mod settle;
 mod skew;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_cluster::group::{Group, GroupEnd};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::activation::TrustRoots;
 use crate::actors::{
     ActorThread, Auditor, AuditorOptions, Heartbeats, License, LicenseOptions, Machine, Proposer,
     Reader, Replica, Session, SessionOptions, Tie, TieOptions,
@@ -34,7 +36,7 @@ use certificates::Certificates;
 pub use error::ServeError;
 
 /// The longest that the audit file may take for its last lines.
-const AUDIT_STOP_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const AUDIT_STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Runs one replica until the process is told to end. Once per process, on a runtime with several
 /// threads.
@@ -69,7 +71,7 @@ struct Begun {
     login_listener: Option<TcpListener>,
     web_tls: Option<web::Tls>,
     party: Arc<RelyingParty>,
-    keys: Arc<crate::activation::TrustRoots>,
+    keys: Arc<TrustRoots>,
     api_tls: Option<api::ApiTls>,
     certificates: Certificates,
     audit_sink: Option<Sink>,
@@ -121,27 +123,15 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
 async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let proposer = Proposer::new(begun.group.clone());
-    let of_session = SessionOptions {
-        entropy: Arc::clone(&entropy),
-        clock: Arc::clone(&clock),
-        sweep_every: config.token_sweep,
-    };
-    let of_auditor = AuditorOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
-    let of_license = LicenseOptions {
+    let places = Places {
         keys: begun.keys,
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
+        group: begun.group.clone(),
+        reader: begun.reader.clone(),
+        replica: begun.replica.clone(),
     };
-    let (reader, replica) = (begun.reader.clone(), begun.replica.clone());
-    let (mut actors, (license, session, auditor, heartbeats)) = ActorThread::start(move |alarms| {
-        let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
-        let auditor =
-            Auditor::start(of_auditor, proposer.clone(), reader.clone(), replica.clone(), alarms);
-        let session = Session::start(of_session, proposer.clone(), reader, replica, alarms);
-        (license, session, auditor, Heartbeats::start(proposer, alarms))
-    })
-    .await?;
+    let sweep_every = config.token_sweep;
+    let (mut actors, handles) = start_actors(places, sweep_every, &clock, &entropy).await?;
+    let Handles { license, session, auditor, heartbeats } = handles;
 
     let sinking = begun
         .audit_sink
@@ -236,6 +226,45 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     begun.ops.stop().await;
     drop(actors);
     ended
+}
+
+/// What the actors need of a replica that has begun.
+struct Places {
+    keys: Arc<TrustRoots>,
+    group: Group<Machine>,
+    reader: Reader,
+    replica: Replica,
+}
+
+/// The ways to the actors.
+struct Handles {
+    license: License,
+    session: Session,
+    auditor: Auditor,
+    heartbeats: Heartbeats,
+}
+
+async fn start_actors(
+    places: Places,
+    sweep_every: Duration,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<(ActorThread, Handles), ServeError> {
+    let Places { keys, group, reader, replica } = places;
+    let proposer = Proposer::new(group);
+    let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+    let of_session =
+        SessionOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock), sweep_every };
+    let of_auditor = AuditorOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
+    let of_license = LicenseOptions { keys, clock, entropy };
+    let started = ActorThread::start(move |alarms| {
+        let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
+        let auditor =
+            Auditor::start(of_auditor, proposer.clone(), reader.clone(), replica.clone(), alarms);
+        let session = Session::start(of_session, proposer.clone(), reader, replica, alarms);
+        Handles { license, session, auditor, heartbeats: Heartbeats::start(proposer, alarms) }
+    });
+    Ok(started.await?)
 }
 
 fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
