@@ -137,21 +137,15 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         .audit_sink
         .map(|sink| sink.start(begun.reader.clone(), Arc::clone(&clock)))
         .transpose()?;
-    let sign_in = SignIn::new(
-        SignInParts {
-            session: session.clone(),
-            reader: begun.reader.clone(),
-            replica: begun.replica.clone(),
-            party: begun.party,
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-        },
-        SignInOptions {
-            data_key: config.data_key.clone(),
-            login_lifetime: config.login_lifetime,
-            session_lifetime: config.session_lifetime,
-        },
-    );
+    let of_people = SignInParts {
+        session: session.clone(),
+        reader: begun.reader.clone(),
+        replica: begun.replica.clone(),
+        party: begun.party,
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+    };
+    let sign_in = sign_in(&config, of_people);
     let pages = match begun.login_listener {
         Some(listener) => Some(web::serve(listener.into_std()?, begun.web_tls, sign_in.clone())?),
         None => None,
@@ -226,6 +220,16 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     begun.ops.stop().await;
     drop(actors);
     ended
+}
+
+/// What people sign in through.
+fn sign_in(config: &Config, parts: SignInParts) -> SignIn {
+    let options = SignInOptions {
+        data_key: config.data_key.clone(),
+        login_lifetime: config.login_lifetime,
+        session_lifetime: config.session_lifetime,
+    };
+    SignIn::new(parts, options)
 }
 
 /// What the actors need of a replica that has begun.
