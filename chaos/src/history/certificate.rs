@@ -126,6 +126,6 @@ fn place_loose(step: &Step, loose: &[(&Event, u64, u64)], index: u64, open: &mut
         let mut placed = step.placed.clone();
         placed.push(at);
         placed.sort_unstable();
-        open.push(Step { state, placed, ..step.clone() });
+        open.push(Step { placed, state, ..step.clone() });
     }
 }

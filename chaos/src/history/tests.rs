@@ -325,7 +325,9 @@ fn without_budget_nothing_is_called_well_decided() {
 #[test]
 fn without_places_in_the_log_there_is_no_certificate_but_the_search_goes_on() {
     let mut records = history(1, Lie::Dropped);
-    records.iter_mut().for_each(|record| record.index = None);
+    for record in &mut records {
+        record.index = None;
+    }
     let checked = judged(&records);
     assert!(!checked.certified && checked.unexplained.is_empty());
 }

@@ -362,10 +362,11 @@ fn filter(replicas: &Replicas, at: usize, hooks: &[&str], verdict: &str) -> Resu
     let port = PORTS[2];
     let mut rules = String::from("table ip chaos {\n");
     for hook in hooks {
-        rules.push_str(&format!(
+        let chain = format!(
             "chain {hook} {{ type filter hook {hook} priority 0; tcp dport {port} {verdict}; tcp sport \
              {port} {verdict}; }}\n"
-        ));
+        );
+        rules.push_str(&chain);
     }
     rules.push_str("}\n");
     let file = replicas.stage.folder.join(format!("r{at}.nft"));

@@ -32,7 +32,7 @@ use stage::{Stage, text};
 /// Where runs keep their files.
 const FOLDER: &str = "target/chaos-real";
 /// How long the inner process may take to end when told to.
-const ENDING: Duration = Duration::from_secs(60);
+const ENDING: Duration = Duration::from_mins(1);
 
 /// Hurt a group of real processes and check what its clients were told.
 #[derive(Args, Clone, Debug)]
