@@ -18,6 +18,7 @@ pub(crate) struct Folder {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, in any combination")]
 struct Shelf {
     names: Names,
     /// The names as they were at the last sync and after each change since: the system writes changes
@@ -67,15 +68,14 @@ impl Folder {
         let kept = chance.place(before.len());
         shelf.names = before.into_iter().nth(kept).unwrap_or_default();
         for content in shelf.files.values_mut() {
-            match content.synced.clone() {
-                Some(synced) => content.bytes = synced,
+            if let Some(synced) = content.synced.clone() {
+                content.bytes = synced;
+            } else {
                 // Perhaps a part of it was written out, perhaps only its length.
-                None => {
-                    let whole = chance.place(content.bytes.len() + 1);
-                    let zeros = if chance.coin() { content.bytes.len() - whole } else { 0 };
-                    content.bytes.truncate(whole);
-                    content.bytes.resize(whole + zeros, 0);
-                }
+                let whole = chance.place(content.bytes.len() + 1);
+                let zeros = if chance.coin() { content.bytes.len() - whole } else { 0 };
+                content.bytes.truncate(whole);
+                content.bytes.resize(whole + zeros, 0);
             }
             content.synced = Some(content.bytes.clone());
         }

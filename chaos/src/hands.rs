@@ -3,6 +3,7 @@
 use muster_cluster::core::{Input, Output};
 use muster_cluster::net::Lane;
 
+use crate::invariants::members::Members;
 use crate::invariants::members::is_alone;
 use crate::invariants::votes::Votes;
 use crate::invariants::{Violation, require};
@@ -163,7 +164,7 @@ impl World {
             let agreement = &self.checks.agreement;
             self.checks.election.leads(place, leadership.term, &process.memory, agreement)?;
             let (conf, votes) = (process.core.conf(), &self.checks.votes);
-            self.checks.members.leads(place, leadership.term, conf, votes)?;
+            Members::leads(place, leadership.term, conf, votes)?;
         }
         Ok(())
     }

@@ -113,6 +113,7 @@ pub(crate) struct FaultPlan {
 
 /// How wrong the wall clocks are.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is the most that is drawn")]
 pub(crate) struct ClockPlan {
     /// Largest offset at the start, either way, microseconds.
     pub(crate) offset_max: Micros,

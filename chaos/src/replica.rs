@@ -22,6 +22,7 @@ use crate::shadow::{Model, Shadow};
 use crate::world::Local;
 
 /// A data folder, a clock, and perhaps a process.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, in any combination")]
 pub(crate) struct Replica {
     pub(crate) disk: Disk,
     /// Of the fence beside the log.

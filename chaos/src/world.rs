@@ -266,7 +266,10 @@ impl World {
             Event::Strike(strike) => self.strike(strike),
             Event::Undo(undo) => self.undo(undo),
             Event::Autopsy => self.autopsy(),
-            Event::Churn => self.churn(),
+            Event::Churn => {
+                self.churn();
+                Ok(())
+            }
         }
     }
 

@@ -134,7 +134,7 @@ async fn write(writer: usize, clients: Vec<Client>, stop: Arc<AtomicBool>) -> Ve
     let mut at = 0;
     while !stop.load(Ordering::Relaxed) {
         let id = format!("w{writer}-{}", acknowledged.len());
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_mins(1);
         loop {
             match clients[at % clients.len()].add_once(&id, &id, "s").await {
                 Ok(_) => break,

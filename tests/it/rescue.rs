@@ -181,7 +181,7 @@ async fn the_one_that_is_left_goes_on_and_the_others_are_refused_for_ever() {
     // One of them misses what follows.
     world.kill(2);
     world.client(0).add("late", "grpc://member:2").await.unwrap();
-    let ids: Vec<String> = json(&fs_status(&world).await)["replicas"]
+    let ids: Vec<String> = json(&fs_status(&world))["replicas"]
         .as_array()
         .unwrap()
         .iter()
@@ -232,7 +232,7 @@ async fn the_one_that_is_left_goes_on_and_the_others_are_refused_for_ever() {
 }
 
 /// `muster replica list` of the first replica.
-async fn fs_status(world: &Replicas) -> String {
+fn fs_status(world: &Replicas) -> String {
     let cli = Cli::connected(&world.pachd_address(0));
     wait::until("the list of replicas", || {
         let ran = cli.run(&["replica", "list", "-o", "json"]);

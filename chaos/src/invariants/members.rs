@@ -68,7 +68,6 @@ impl Members {
 
     /// `place` leads `term`.
     pub(crate) fn leads(
-        &self,
         place: Place,
         term: u64,
         conf: &Conf,
