@@ -75,7 +75,7 @@ impl ReplicaService {
     }
 }
 
-/// What a peer that asks how this replica is gets to read: see [`read`].
+/// What a peer that asks how this replica is gets to read: see `read`.
 pub fn report(info: ReplicaInfo) -> Vec<u8> {
     let mut status = standing(info);
     let whole = status.encode_to_vec();

@@ -1,4 +1,4 @@
-//! The server as a member of itself, or of another license server ([`super::tie`]): its own record, and
+//! The server as a member of itself, or of another license server (`tie`): its own record, and
 //! the gate that the record opens.
 
 use std::sync::Arc;
