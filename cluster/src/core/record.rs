@@ -146,12 +146,13 @@ impl Core {
         let before = self.tombstones();
         let group = Arc::make_mut(&mut self.record.group);
         let outcome = group.apply(place, asked, wish, &self.record.conf);
+        // The record first: whoever gets an answer finds it there.
+        self.changed(entry.index, before, out);
         let me = (self.config.me, self.config.incarnation);
         if asked.is_some() && (request.replica, request.incarnation) == me {
             self.proposals.done(&[request.sequence]);
             out.push(Output::Answered { sequence: request.sequence, outcome });
         }
-        self.changed(entry.index, before, out);
         Ok(())
     }
 
@@ -184,16 +185,16 @@ impl Core {
         self.record.conf = conf;
         self.record.time = meta.time;
         let Some(record) = record else { return };
+        self.record.group = Arc::new(record);
+        out.push(self.record.told());
         let me = (self.config.me, self.config.incarnation);
-        for (request, outcome) in &record.answers {
+        for (request, outcome) in &self.record.group.answers {
             if (request.replica, request.incarnation) == me {
                 let (sequence, outcome) = (request.sequence, outcome.clone());
                 self.proposals.done(&[sequence]);
                 out.push(Output::Answered { sequence, outcome });
             }
         }
-        self.record.group = Arc::new(record);
-        out.push(self.record.told());
     }
 
     /// This replica is no member any more.
