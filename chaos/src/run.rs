@@ -62,8 +62,9 @@ pub(crate) fn live(plan: Plan, told: bool) -> Verdict {
 
 /// As [`live`], and gives the history of its clients. Auth stays off: the checkers of histories know
 /// no tokens, so a refusal for the want of one would look like a wrong answer.
-pub(crate) fn live_and_tell(plan: Plan, told: bool) -> (Verdict, Vec<Record>) {
-    live_through(Plan { auth_permille: 0, ..plan }, told, true)
+pub(crate) fn live_and_tell(mut plan: Plan, told: bool) -> (Verdict, Vec<Record>) {
+    plan.clients.auth_permille = 0;
+    live_through(plan, told, true)
 }
 
 fn live_through(plan: Plan, told: bool, journal: bool) -> (Verdict, Vec<Record>) {
