@@ -202,7 +202,12 @@ async fn beat_until_acknowledged(
 fn is_transient(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unknown
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Unknown
+            // The client's own word for a call whose connection broke before it was sent.
+            | Code::Cancelled
     )
 }
 
