@@ -215,7 +215,7 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
     if let Some(sinking) = sinking {
         // Its disk may hang; the group is down already, and the file goes on at the next start.
         let stopped = tokio::task::spawn_blocking(move || sinking.stop());
-        let _ = tokio::time::timeout(AUDIT_STOP_MAX, stopped).await;
+        drop(tokio::time::timeout(AUDIT_STOP_MAX, stopped).await);
     }
     begun.ops.stop().await;
     drop(actors);

@@ -75,7 +75,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
 }
 
 /// Keeps the recorder's memory small for as long as the process lives.
-pub async fn tend_metrics(recorder: PrometheusHandle) {
+pub async fn tend_metrics(recorder: PrometheusHandle) -> ! {
     let mut every = tokio::time::interval(Duration::from_secs(5));
     loop {
         every.tick().await;

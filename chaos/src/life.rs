@@ -179,7 +179,7 @@ impl World {
         if under_way && chance.permille(800) {
             replica.disk.fail_after(chance.below(2));
             // It fails or it does not: the model allows for both.
-            let _ = try_write(replica);
+            drop(try_write(replica));
         }
         replica.disk.cut_power();
         replica.fence.cut_power();

@@ -1,5 +1,7 @@
 //! The state that the simulated group replicates, and what its clients see of it.
 
+use std::sync::Arc;
+
 pub(crate) use muster::actors::Machine;
 use muster::state::State;
 use muster_proto::muster::log::v1::{Caller, caller::Who};
@@ -24,7 +26,7 @@ pub(crate) fn observe(state: &State) -> u64 {
     for name in 0..TOKENS {
         let digest = token(name).into();
         let caller = Caller { who: Some(Who::TokenDigest(digest)) };
-        let subject = state.token_of(Some(&caller), state.time()).map(|it| it.subject.clone());
+        let subject = state.token_of(Some(&caller), state.time()).map(|it| Arc::clone(&it.subject));
         fold.add(subject.as_deref().unwrap_or_default().as_bytes());
     }
     fold.value()

@@ -8,7 +8,7 @@ use crate::run::{Figures, Summary, Verdict};
 /// Writes one line to standard output.
 pub(crate) fn say(line: impl fmt::Display) {
     // Whoever closed the pipe reads no more; the exit code still tells.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
 /// Tells what one failing seed did and how to see it again.

@@ -7,6 +7,7 @@
     clippy::pedantic,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
     unused_qualifications,
     reason = "generated code"
 )]

@@ -25,12 +25,12 @@ impl Ask {
     /// Says that there is no room.
     pub(super) fn refuse(self) {
         // Nobody there to tell is no harm: the caller has given up.
-        let _ = self.answer.send(Err(NotDone::Overloaded.into()));
+        drop(self.answer.send(Err(NotDone::Overloaded.into())));
     }
 
     /// Proposes the command and tells what it came to.
     pub(super) async fn propose(self, proposer: Proposer) {
-        let _ = self.answer.send(proposer.propose(self.call, *self.kind).await);
+        drop(self.answer.send(proposer.propose(self.call, *self.kind).await));
     }
 }
 

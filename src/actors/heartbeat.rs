@@ -131,7 +131,7 @@ impl Handler<Add> for Heartbeat {
     fn handle(&mut self, add: Add, context: &mut Self::Context) {
         if let Some(answer) = self.gather.add(add.beat, add.answer) {
             // Nobody there to tell is no harm: the member has given up.
-            let _ = answer.send((0, Err(NotDone::Overloaded.into())));
+            drop(answer.send((0, Err(NotDone::Overloaded.into()))));
         }
         self.propose(context);
     }
@@ -173,7 +173,7 @@ fn tell(outcome: Result<Answered, CallError>, answers: Vec<oneshot::Sender<Told>
     let index = outcome.as_ref().map_or(0, |answered| answered.index);
     let verdicts = verdicts(outcome.map(|answered| answered.reply), answers.len());
     for (verdict, answer) in verdicts.into_iter().zip(answers) {
-        let _ = answer.send((index, verdict));
+        drop(answer.send((index, verdict)));
     }
 }
 

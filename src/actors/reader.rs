@@ -118,7 +118,7 @@ impl Reader {
     }
 
     /// Keeps the age of the local state small as long as a majority answers; never ends.
-    pub async fn keep_fresh(self) {
+    pub async fn keep_fresh(self) -> ! {
         let mut every = tokio::time::interval(CONFIRM_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

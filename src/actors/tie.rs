@@ -136,7 +136,7 @@ impl Tie {
     }
 
     /// Beats on the interval while this replica leads; never ends.
-    pub async fn keep_beating(self) {
+    pub async fn keep_beating(self) -> ! {
         let mut every = tokio::time::interval(LOOK_EVERY.min(self.options.interval));
         let mut failed: Option<Instant> = None;
         loop {

@@ -138,7 +138,7 @@ impl Agent {
     /// Answers and sends heartbeats until `stop`.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
         let service = Service {
-            member: self.member.clone(),
+            member: Arc::clone(&self.member),
             version: self.options.version.clone(),
             deployment_id: self.deployment_id.clone(),
         };

@@ -315,7 +315,7 @@ fn with_reflection(routes: Routes) -> Routes {
 }
 
 /// Keeps the answer of the health service at what this replica says of itself.
-async fn tell_health(reporter: HealthReporter, replica: Replica) {
+async fn tell_health(reporter: HealthReporter, replica: Replica) -> ! {
     let mut every = tokio::time::interval(HEALTH_EVERY);
     loop {
         every.tick().await;

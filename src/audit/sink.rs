@@ -237,7 +237,7 @@ impl Sinking {
     pub fn stop(self) {
         // Ended already is as good.
         let _ = self.stop.send(());
-        let _ = self.thread.join();
+        drop(self.thread.join());
     }
 }
 

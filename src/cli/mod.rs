@@ -165,7 +165,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     // Printing can only fail when nobody reads.
-    let _ = error.print();
+    drop(error.print());
     if is_help {
         return ExitCode::SUCCESS;
     }

@@ -160,7 +160,7 @@ pub(crate) fn note(line: &str) {
 
 /// Writes to standard error as it is. There is nowhere to report that this failed.
 pub(crate) fn note_raw(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 #[cfg(test)]

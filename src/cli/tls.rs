@@ -90,7 +90,7 @@ impl Init {
         })?;
         fs::rename(aside.path(), out).map_err(|error| taken(&error))?;
         // It has moved: there is nothing left to clean up.
-        let _ = aside.keep();
+        drop(aside.keep());
         self.report(now)
     }
 

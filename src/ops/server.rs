@@ -28,7 +28,7 @@ impl Ops {
 
     /// From now on there is a group to look at. Said twice, the first time counts.
     pub fn joined(&self, replica: Replica, reader: Reader) {
-        let _ = self.joined.set((replica, reader));
+        drop(self.joined.set((replica, reader)));
     }
 
     fn replica(&self) -> Option<&Replica> {

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const AHEAD_MAX_US: u64 = 30_000_000;
 
 /// Looks for ever.
-pub(super) async fn watch(reader: Reader, clock: Arc<dyn Clock>) {
+pub(super) async fn watch(reader: Reader, clock: Arc<dyn Clock>) -> ! {
     let mut every = tokio::time::interval(EVERY);
     let mut told = false;
     loop {

@@ -51,8 +51,8 @@ fn damaged_activation_codes_are_never_accepted() {
         if let Ok(accepted) = roots.verify_even_if_expired(&text) {
             assert_eq!(accepted.claims, genuine.claims, "round {round}: {text}");
         }
-        let _ = roots.inspect(&text);
-        let _ = redact(&text);
+        drop(roots.inspect(&text));
+        drop(redact(&text));
     }
 }
 
@@ -66,8 +66,8 @@ fn damaged_inner_layers_of_activation_codes_are_never_accepted() {
         // Signed by the authority, so that what follows the signature is reached.
         let bytes = injure(&mut dice, token.as_bytes());
         let code = Authority::get().code_over(&String::from_utf8_lossy(&bytes));
-        let _ = roots.verify_even_if_expired(&code);
-        let _ = roots.inspect(&code);
+        drop(roots.verify_even_if_expired(&code));
+        drop(roots.inspect(&code));
     }
 }
 
@@ -84,8 +84,8 @@ fn damaged_configuration_files_give_problems_not_panics() {
         let path = file.to_str().unwrap().to_owned();
         let variable = |name: &str| (name == "MUSTER_CONFIG").then(|| path.clone());
         let settings = Settings::join(&flags, &variable);
-        let _ = Config::check(&settings);
-        let _ = settings.print();
+        drop(Config::check(&settings));
+        drop(settings.print());
     }
 }
 
@@ -137,7 +137,7 @@ fn damaged_commands_decode_to_something_or_nothing() {
     let whole = command.encode_to_vec();
     let mut dice = StdRng::seed_from_u64(5);
     for _ in 0..mutations(20_000) {
-        let _ = Command::decode(injure(&mut dice, &whole).as_slice());
+        drop(Command::decode(injure(&mut dice, &whole).as_slice()));
     }
 }
 

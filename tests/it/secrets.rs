@@ -146,7 +146,7 @@ async fn plant_registry(client: &Client, plot: &mut Plot) {
         ..HeartbeatRequest::default()
     };
     for (id, secret) in [("c1", &changed), ("c2", &drawn), ("c1", &wrong), ("nobody", &wrong)] {
-        let _ = client.license.clone().heartbeat(beat(id, secret)).await;
+        drop(client.license.clone().heartbeat(beat(id, secret)).await);
     }
     let join = JoinRequest {
         license_server: "grpc://localhost:1653".to_owned(),
@@ -174,10 +174,10 @@ async fn plant_auth(client: &Client, plot: &mut Plot) {
     };
     let set =
         |configuration: OidcConfig| SetConfigurationRequest { configuration: Some(configuration) };
-    let _ = client.auth.clone().set_configuration(signed(set(configuration.clone()), ROOT)).await;
+    drop(client.auth.clone().set_configuration(signed(set(configuration.clone()), ROOT)).await);
     let bad = OidcConfig { issuer: client_secret.clone(), ..configuration };
     client.auth.clone().set_configuration(signed(set(bad), ROOT)).await.unwrap_err();
-    let _ = client.auth.clone().get_configuration(signed(GetConfigurationRequest {}, ROOT)).await;
+    drop(client.auth.clone().get_configuration(signed(GetConfigurationRequest {}, ROOT)).await);
     let unknown = plot.plant("an unknown token", "planted-unknown-token-Q7wq0006");
     client.auth.clone().who_am_i(signed(WhoAmIRequest {}, &unknown)).await.unwrap_err();
     let revoke = RevokeAuthTokenRequest { token: unknown };
@@ -217,9 +217,9 @@ async fn plant_identity(client: &Client, plot: &mut Plot) {
         ..IdpConnector::default()
     };
     let create = CreateIdpConnectorRequest { connector: Some(connector.clone()) };
-    let _ = client.identity.clone().create_idp_connector(signed(create, ROOT)).await;
+    drop(client.identity.clone().create_idp_connector(signed(create, ROOT)).await);
     let update = UpdateIdpConnectorRequest { connector: Some(connector) };
-    let _ = client.identity.clone().update_idp_connector(signed(update, ROOT)).await;
+    drop(client.identity.clone().update_idp_connector(signed(update, ROOT)).await);
     let oidc = OidcClient {
         id: "app".to_owned(),
         name: "app".to_owned(),
@@ -227,9 +227,9 @@ async fn plant_identity(client: &Client, plot: &mut Plot) {
         ..OidcClient::default()
     };
     let create = CreateOidcClientRequest { client: Some(oidc.clone()) };
-    let _ = client.identity.clone().create_oidc_client(signed(create, ROOT)).await;
+    drop(client.identity.clone().create_oidc_client(signed(create, ROOT)).await);
     let update = UpdateOidcClientRequest { client: Some(oidc) };
-    let _ = client.identity.clone().update_oidc_client(signed(update, ROOT)).await;
+    drop(client.identity.clone().update_oidc_client(signed(update, ROOT)).await);
 }
 
 /// Asks for everything that there is to be read, and gives what was answered.

@@ -5,7 +5,6 @@
 //! listener of `net` does), so that one that comes late, or lost its disk, learns of it.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +97,7 @@ pub async fn run(options: BootstrapOptions<'_>) -> Result<Started, BootstrapErro
     let (answer, answers) = watch::channel(candidate.answer());
     let promise = tokio::select! {
         promise = ask_until_begun(&mut candidate, folder, tls.clone(), &answer) => promise?,
-        never = answer_all(listener, tls, &answers) => match never {},
+        never = answer_all(listener, tls, &answers) => never,
     };
     let (group, plan) = (promise.group(), candidate.plan());
     let identity = Identity {
@@ -214,7 +213,7 @@ async fn answer_all(
     listener: &TcpListener,
     tls: Option<PeerTls>,
     answers: &watch::Receiver<Answer>,
-) -> Infallible {
+) -> ! {
     let tls = Arc::new(tls);
     let mut askers = JoinSet::new();
     loop {

@@ -358,7 +358,7 @@ impl Drop for FileLog {
     /// What nobody asked to be durable is kept all the same when nothing forbids it.
     fn drop(&mut self) {
         if !self.stopped && !self.pending.is_empty() {
-            let _ = self.commit();
+            drop(self.commit());
         }
     }
 }

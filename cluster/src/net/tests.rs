@@ -151,7 +151,7 @@ impl Start {
             settings: Vec::new(),
             election_timeout: Duration::from_secs(10),
         };
-        Replica { peers: Peers::start(options, seen.clone()), seen }
+        Replica { peers: Peers::start(options, Arc::<Recorder>::clone(&seen)), seen }
     }
 }
 
@@ -431,7 +431,7 @@ async fn garbage_ends_the_connection_and_nothing_else() {
         stream.write_all(garbage).await.unwrap();
         let mut rest = Vec::new();
         // Closed or reset: both end it.
-        let _ = stream.read_to_end(&mut rest).await;
+        drop(stream.read_to_end(&mut rest).await);
         assert!(rest.is_empty(), "{rest:?}");
     }
     send(&a, 2, Lane::Control, Bytes::from_static(b"still here")).await;
@@ -451,7 +451,7 @@ async fn a_giant_frame_of_a_member_ends_its_connection() {
     let length = u32::try_from(MAX_PAYLOAD + 6).unwrap();
     stream.write_all(&length.to_be_bytes()).await.unwrap();
     let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
+    drop(stream.read_to_end(&mut rest).await);
     assert!(rest.is_empty());
     assert_eq!(b.seen.count(|e| matches!(e, Event::Received(..))), 0);
 }

@@ -178,7 +178,7 @@ impl Drop for Leftover {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             // What stays is cleared when the folder is opened next.
-            let _ = self.folder.files.remove(name);
+            drop(self.folder.files.remove(name));
         }
     }
 }

@@ -120,7 +120,7 @@ impl Activate {
         if let Err(status) = set {
             // So that the next run can create it again; what counts is the first failure.
             let undo = DeleteOidcClientRequest { id: self.client_id };
-            let _ = server.call(server.identity().delete_oidc_client(undo)).await;
+            drop(server.call(server.identity().delete_oidc_client(undo)).await);
             return Err(scrubbed(&status).within("failed to configure OIDC in pachd"));
         }
         Ok(())

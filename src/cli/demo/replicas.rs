@@ -206,7 +206,7 @@ impl Replicas {
     pub(super) async fn stop(mut self) {
         const GRACE: Duration = Duration::from_secs(10);
         let ends = self.replicas.iter_mut().filter_map(|replica| replica.process.as_mut());
-        let _ = timeout(GRACE, futures::future::join_all(ends.map(Child::wait))).await;
+        drop(timeout(GRACE, futures::future::join_all(ends.map(Child::wait))).await);
         self.kill_all().await;
     }
 
@@ -214,7 +214,7 @@ impl Replicas {
     pub(super) async fn kill_all(&mut self) {
         for at in 0..self.replicas.len() {
             // One that cannot be killed has ended.
-            let _ = self.kill(at).await;
+            drop(self.kill(at).await);
         }
     }
 
