@@ -2,10 +2,21 @@
 
 use std::time::Duration;
 
+use base64::DecodeError;
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Status};
+
+/// What Go's decoder says of text that is not base64.
+pub(crate) fn base64_error(error: &DecodeError) -> String {
+    let place = match error {
+        DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol(place, _) => *place,
+        DecodeError::InvalidLength(length) => *length,
+        DecodeError::InvalidPadding => return "illegal base64 padding".to_owned(),
+    };
+    format!("illegal base64 data at input byte {place}")
+}
 
 /// Reads a duration such as `300ms`, `1.5h` or `2h45m`.
 ///

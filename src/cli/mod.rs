@@ -21,12 +21,13 @@ mod serve;
 mod snapshot;
 mod table;
 mod tls;
+mod wrong_use;
 
+use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use tokio::time::Instant;
 
 use environment::Environment;
@@ -110,7 +111,11 @@ enum Noun {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return wrong_usage(&error),
+        Err(error) => {
+            let words: Vec<String> =
+                env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            return wrong_use::end(&error, Cli::command(), &words);
+        }
     };
     output::end(run(cli))
 }
@@ -152,26 +157,4 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
         .build()
         .map_err(|error| Failure::new("cannot start").because(&error).exit(Exit::Internal))?
         .block_on(command)
-}
-
-/// The nouns whose every failure ends with 1, because pachctl's do.
-const OF_PACHCTL: [&str; 6] = ["auth", "config", "connect", "enterprise", "license", "version"];
-
-fn wrong_usage(error: &clap::Error) -> ExitCode {
-    let is_help = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    );
-    // Printing can only fail when nobody reads.
-    drop(error.print());
-    if is_help {
-        return ExitCode::SUCCESS;
-    }
-    let noun = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
-    if OF_PACHCTL.contains(&noun.as_str()) {
-        return ExitCode::from(Exit::Failed as u8);
-    }
-    ExitCode::from(Exit::Usage as u8)
 }

@@ -29,6 +29,7 @@ mod machine;
 mod member;
 mod membership;
 mod ops;
+mod pachctl;
 mod parsers;
 mod rescue;
 mod rooms;

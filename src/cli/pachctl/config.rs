@@ -329,7 +329,8 @@ fn document(text: &str) -> Result<Node, String> {
     serde_json::from_str(text).or_else(|error| {
         if text.starts_with('{') {
             // Whoever began JSON meant JSON, unless it is YAML all the same.
-            return serde_saphyr::from_str(text).map_err(|_| error.to_string());
+            return serde_saphyr::from_str(text)
+                .map_err(|_| format!("yaml: line {}: {error}", error.line()));
         }
         serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))
     })

@@ -235,8 +235,12 @@ fn parse(text: &str) -> Result<Context, String> {
     let malformed = |reason: String| format!("malformed context: proto: {reason}");
     let node: Node = serde_json::from_str(text).map_err(|error| {
         let place = format!("line {}:{}", error.line().max(1), error.column().max(1));
-        let reason = error.to_string();
-        let reason = reason.split(" at line ").next().unwrap_or_default();
+        let reason = match (error.to_string(), stray(text, &error)) {
+            (what, Some(word)) if what.starts_with("expected value") => {
+                format!("invalid value {word}")
+            }
+            (what, _) => what.split(" at line ").next().unwrap_or_default().to_owned(),
+        };
         malformed(format!("syntax error ({place}): {reason}"))
     })?;
     let mut known = Vec::new();
@@ -255,6 +259,16 @@ fn parse(text: &str) -> Result<Context, String> {
         context.pachd_address.parse::<Address>().map_err(|error| error.to_string())?;
     }
     Ok(context)
+}
+
+/// The word that stands where a value should, as Go's reader cuts it out.
+fn stray(text: &str, error: &serde_json::Error) -> Option<String> {
+    const LONGEST: usize = 32;
+    let line = text.lines().nth(error.line().saturating_sub(1))?;
+    let rest = line.get(error.column().saturating_sub(1)..)?;
+    let is_of_word = |c: &char| c.is_ascii_alphanumeric() || "-+._".contains(*c);
+    let word: String = rest.chars().take_while(is_of_word).take(LONGEST).collect();
+    if word.is_empty() { rest.chars().next().map(String::from) } else { Some(word) }
 }
 
 /// `line L:C` of the first place where `key` stands in quotes, both counted from 1.
@@ -375,7 +389,7 @@ mod tests {
         );
         assert_eq!(
             reason("x"),
-            "malformed context: proto: syntax error (line 1:1): expected value"
+            "malformed context: proto: syntax error (line 1:1): invalid value x"
         );
         assert_eq!(
             reason("[]"),

@@ -11,6 +11,7 @@ use super::config::Named;
 use super::context::Context;
 use crate::address::Address;
 use crate::cli::environment::Environment;
+use crate::cli::go;
 use crate::cli::output::{self, Failure};
 use crate::dial::Roots;
 
@@ -74,7 +75,8 @@ fn roots(context: &Context, address: &Address) -> Result<Roots, Failure> {
         return Err(Failure::pachctl("must set pachd_address to grpcs://... if server_cas is set"));
     }
     let pem = STANDARD.decode(&context.server_cas).map_err(|error| {
-        Failure::pachctl(format!("could not decode server CA certs in config: {error}"))
+        let what = go::base64_error(&error);
+        Failure::pachctl(format!("could not decode server CA certs in config: {what}"))
     })?;
     Ok(Roots::Pem(pem))
 }
