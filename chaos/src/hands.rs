@@ -71,10 +71,10 @@ impl World {
         let jitter = self.chance.work.between(0, self.plan.tick / 10);
         let after = self.by_its_clock(place, self.plan.tick + jitter);
         self.later(place, after, Local::Tick);
-        self.look_at_stall(place)?;
+        let ticks = self.look_at_stall(place)?;
         let now = self.now();
         self.trace.event(now, &[2, place as u64]);
-        self.step(place, Input::Tick)
+        if ticks { self.step(place, Input::Tick) } else { Ok(()) }
     }
 
     /// Hands one input to a core, now or with the next drain of its inbox.

@@ -114,10 +114,10 @@ impl World {
     }
 
     /// What the production watch says of a disk, at every tick. WAT-1: no process outlives a write that
-    /// hangs for longer than is borne.
-    pub(crate) fn look_at_stall(&mut self, place: Place) -> Result<(), Violation> {
+    /// hangs for longer than is borne. Whether the core gets its tick.
+    pub(crate) fn look_at_stall(&mut self, place: Place) -> Result<bool, Violation> {
         let now = self.now();
-        let Some(process) = self.process(place) else { return Ok(()) };
+        let Some(process) = self.process(place) else { return Ok(false) };
         let began = process.write_times.front().map_or(now, |(_, began)| *began);
         let stalled = Duration::from_micros(now - began);
         let leads = process.leadership.role == Role::Leader;
@@ -127,11 +127,12 @@ impl World {
             format!("replica {place} goes on with a write that has hung for {stalled:?}")
         })?;
         match advice {
-            Advice::GoOn => Ok(()),
-            Advice::MoveOn => self.step(place, Input::Transfer { to: None }),
+            Advice::GoOn => Ok(true),
+            Advice::MoveOn => self.step(place, Input::Transfer { to: None }).map(|()| true),
+            Advice::FallSilent => Ok(false),
             Advice::GiveUp => {
                 self.fail_stop(place, "its disk hangs");
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -6,12 +6,12 @@ use crate::agenda::{Agenda, MILLIS, Micros};
 use crate::chance::Chance;
 use crate::clients::{Client, Operation};
 use crate::faults::{Strike, Undo};
-use crate::invariants::Violation;
 use crate::invariants::agreement::Agreement;
 use crate::invariants::election::Election;
 use crate::invariants::members::Members;
 use crate::invariants::sameness::Sameness;
 use crate::invariants::votes::Votes;
+use crate::invariants::{Violation, require};
 use crate::journal::Journal;
 use crate::network::{Network, Parcel, Place};
 use crate::oracle::Oracle;
@@ -20,6 +20,9 @@ use crate::replica::Replica;
 use crate::roll::Roll;
 use crate::run::Figures;
 use crate::trace::Trace;
+
+/// Fifty times what the busiest worlds need.
+const HAPPENINGS: u64 = 10_000_000;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -173,6 +176,8 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) chance: Streams,
     pub(crate) trace: Trace,
+    /// How many things have happened.
+    happened: u64,
     pub(crate) journal: Journal,
     pub(crate) tally: Tally,
     /// Faults strike no more.
@@ -206,6 +211,7 @@ impl World {
             roll: Roll::new(plan.replicas),
             chance,
             trace: Trace::new(told),
+            happened: 0,
             journal: Journal::default(),
             tally: Tally::default(),
             healed: false,
@@ -234,9 +240,13 @@ impl World {
         self.survive()
     }
 
-    /// Lets everything happen that is due by `until`.
+    /// Lets everything happen that is due by `until`. END-1: that is not endless.
     pub(crate) fn run_until(&mut self, until: Micros) -> Result<(), Violation> {
         while let Some(event) = self.agenda.next(until) {
+            self.happened += 1;
+            require(self.happened <= HAPPENINGS, "END-1", || {
+                format!("{HAPPENINGS} things happened and it is only {} µs", self.now())
+            })?;
             self.happen(event)?;
         }
         Ok(())

@@ -6,6 +6,8 @@ use muster_hooks::mutant;
 
 /// A leader whose disk hangs for so long looks for another one.
 pub const STALL: Duration = Duration::from_secs(1);
+/// When nobody took over by then it falls silent, so that the others elect one.
+pub const SILENCE: Duration = Duration::from_secs(5);
 /// A replica whose disk hangs for so long is worse than none.
 pub const HANG: Duration = Duration::from_secs(30);
 /// A leader with a full disk leads for so long before it looks for another: when all disks are full,
@@ -28,6 +30,8 @@ pub enum Advice {
     GoOn,
     /// Somebody else should lead.
     MoveOn,
+    /// This replica must not be heard as a leader any more: its core gets no ticks.
+    FallSilent,
     /// The process should end.
     GiveUp,
 }
@@ -47,6 +51,9 @@ impl StallWatch {
             return Advice::GoOn;
         }
         let since = *self.led_since.get_or_insert(now);
+        if stalled > SILENCE {
+            return Advice::FallSilent;
+        }
         let long_full = full && now.saturating_sub(since) > FULL;
         let patience = if stalled > STALL { STALL } else { FULL };
         let waited = self.moved_on.is_none_or(|at| now.saturating_sub(at) > patience);
@@ -75,7 +82,8 @@ mod tests {
         assert_eq!(watch.look(at(3), at(2), false, true), Advice::MoveOn);
         assert_eq!(watch.look(at(4), at(3), false, true), Advice::GoOn, "it was just asked");
         assert_eq!(watch.look(at(5), at(4), false, true), Advice::MoveOn);
-        assert_eq!(watch.look(at(6), at(5), false, false), Advice::GoOn);
+        assert_eq!(watch.look(at(7), at(6), false, true), Advice::FallSilent, "nobody took over");
+        assert_eq!(watch.look(at(8), at(7), false, false), Advice::GoOn);
         assert_eq!(watch.look(at(33), at(31), false, false), Advice::GiveUp);
     }
 

@@ -222,7 +222,7 @@ impl Core {
 
     fn take(&mut self, input: Input, out: &mut Vec<Output>) -> Result<(), CoreError> {
         match input {
-            Input::Tick => self.tick(),
+            Input::Tick => self.tick(out),
             Input::Received { from, payload } => self.received(from, payload, out)?,
             Input::PeerUp(peer) => {
                 self.changes.returned(peer, self.ticks);
@@ -277,11 +277,11 @@ impl Core {
         self.reads.flush(&mut self.node, self.ticks, patience);
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, out: &mut Vec<Output>) {
         self.ticks += 1;
         let election = u64::from(self.config.election_ticks);
         self.proposals.tick(self.ticks, election.div_ceil(2));
-        for peer in self.transfers.tick(self.ticks, election * 30) {
+        for peer in self.transfers.tick(self.ticks, election * 30, out) {
             if mutant!(ReportForgotten) {
                 continue;
             }

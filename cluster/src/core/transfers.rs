@@ -30,6 +30,8 @@ struct Receiving {
     /// Chunks asked for so far.
     asked: u64,
     touched: u64,
+    /// All chunks are here; the disk is making them durable, however long that takes.
+    finishing: bool,
 }
 
 #[derive(Default)]
@@ -74,6 +76,10 @@ impl Transfers {
             return;
         }
         sending.touched = tick;
+        if want.count == 0 {
+            // The receiver is still at it.
+            return;
+        }
         out.push(Output::SendChunks {
             to: from,
             transfer: want.transfer,
@@ -102,10 +108,23 @@ impl Transfers {
         self.sending.clear();
     }
 
-    /// The peers to whom a transfer stands still; their transfers are given up.
-    pub(super) fn tick(&mut self, tick: u64, patience: u64) -> Vec<ReplicaId> {
-        if self.receiving.as_ref().is_some_and(|receiving| tick >= receiving.touched + patience) {
-            self.receiving = None;
+    /// The peers to whom a transfer stands still; their transfers are given up. Whoever waits for its
+    /// own disk says so.
+    pub(super) fn tick(
+        &mut self,
+        tick: u64,
+        patience: u64,
+        out: &mut Vec<Output>,
+    ) -> Vec<ReplicaId> {
+        let stuck = |receiving: &Receiving| tick >= receiving.touched + patience;
+        self.receiving.take_if(|receiving| !receiving.finishing && stuck(receiving));
+        let due = |receiving: &Receiving| tick >= receiving.touched + patience / 4;
+        if let Some(receiving) = &mut self.receiving
+            && receiving.finishing
+            && due(receiving)
+        {
+            receiving.touched = tick;
+            out.push(want(receiving.from, receiving.transfer, receiving.next, 0));
         }
         let stuck: Vec<ReplicaId> = self
             .sending
@@ -130,8 +149,9 @@ impl Transfers {
         out.push(Output::ReceiveSnapshot { from, transfer, meta: meta.clone() });
         out.push(want(from, transfer, 0, WINDOW));
         let asked = WINDOW;
+        let (next, touched, finishing) = (0, tick, false);
         self.receiving =
-            Some(Receiving { from, transfer, meta, message, next: 0, asked, touched: tick });
+            Some(Receiving { from, transfer, meta, message, next, asked, touched, finishing });
     }
 
     /// Takes a chunk if it is the one that comes next.
@@ -152,6 +172,7 @@ impl Transfers {
         }
         receiving.next += 1;
         receiving.touched = tick;
+        receiving.finishing = chunk.last;
         out.push(Output::StoreChunk {
             from,
             transfer: chunk.transfer,

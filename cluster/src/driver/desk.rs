@@ -128,11 +128,14 @@ impl<T: Clone> Tickets<T> {
         if queue.closed {
             return Err(NoTicket::Closed);
         }
-        if queue.waiting.len() >= OPEN {
+        if queue.people() >= OPEN {
             // Those who left early still hold theirs.
             queue.waiting.retain(|_, tell| !tell.is_closed());
+            for called in queue.called.values_mut() {
+                called.retain(|tell| !tell.is_closed());
+            }
         }
-        if queue.waiting.len() >= OPEN {
+        if queue.people() >= OPEN {
             return Err(NoTicket::TooMany);
         }
         let (tell, told) = oneshot::channel();
@@ -188,8 +191,35 @@ impl<T: Clone> Tickets<T> {
 }
 
 impl<T> Queue<T> {
+    /// Everybody who waits, called or not.
+    fn people(&self) -> usize {
+        self.waiting.len() + self.called.values().map(Vec::len).sum::<usize>()
+    }
+
     fn up_to(&mut self, ticket: u64) -> Vec<oneshot::Sender<T>> {
         let later = self.waiting.split_off(&(ticket + 1));
         std::mem::replace(&mut self.waiting, later).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_were_called_and_wait_on_count_too() {
+        let tickets = Tickets::<u64>::default();
+        let mut people = Vec::new();
+        for _ in 0..OPEN {
+            let Ok((ticket, told)) = tickets.take() else { panic!("no room") };
+            // Called, but what they wait for is not applied yet.
+            tickets.answer_at(ticket, 9, || (1, 1));
+            people.push(told);
+        }
+        assert!(matches!(tickets.take(), Err(NoTicket::TooMany)));
+        people.pop();
+        assert!(tickets.take().is_ok(), "one of them left");
+        tickets.reached(9, || 9);
+        assert!(people.iter_mut().all(|told| told.try_recv() == Ok(9)));
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 use bytes::Bytes;
 
-pub(crate) struct Runner<M: StateMachine> {
+pub(super) struct Runner<M: StateMachine> {
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) core: Core,
     pub(crate) clock: Clock,
@@ -48,6 +48,8 @@ pub(crate) struct Runner<M: StateMachine> {
     /// Writes under way and when they began.
     pub(crate) writes: VecDeque<(u64, Instant)>,
     pub(crate) stall: StallWatch,
+    /// What it said last.
+    pub(crate) advice: Advice,
     /// What the watch counts from.
     pub(crate) began: Instant,
 }
@@ -61,7 +63,6 @@ impl<M: StateMachine> Runner<M> {
             let now = Instant::now();
             let ticks = now >= due;
             if ticks {
-                inputs.push(Input::Tick);
                 // A pause is not made up for: ticks in a row would pass for a silent leader.
                 due = (due + self.tick).max(now + self.tick / 2);
             }
@@ -167,17 +168,20 @@ impl<M: StateMachine> Runner<M> {
         self.shared.proposals.answer([(sequence, Ok(applied))]);
     }
 
-    /// Leadership belongs to a replica whose disk works.
-    fn watch_disk(&mut self, now: Instant) -> Result<Option<Input>, StartError> {
+    /// What a tick brings, as far as the disk allows.
+    fn watch_disk(&mut self, now: Instant) -> Result<Vec<Input>, StartError> {
         let stalled = self.writes.front().map_or(Duration::ZERO, |(_, began)| now - *began);
         let full = self.shared.disk_full.load(Ordering::Relaxed);
         let leads = self.shared.leadership.borrow().role == Role::Leader;
-        match self.stall.look(now - self.began, stalled, full, leads) {
-            Advice::GoOn => Ok(None),
-            Advice::MoveOn => {
-                tracing::warn!(?stalled, "the disk does not keep up; another replica should lead");
-                Ok(Some(Input::Transfer { to: None }))
-            }
+        let advice = self.stall.look(now - self.began, stalled, full, leads);
+        if advice != self.advice && advice != Advice::GoOn {
+            tracing::warn!(?stalled, full, ?advice, "the disk does not keep up");
+        }
+        self.advice = advice;
+        match advice {
+            Advice::GoOn => Ok(vec![Input::Tick]),
+            Advice::MoveOn => Ok(vec![Input::Tick, Input::Transfer { to: None }]),
+            Advice::FallSilent => Ok(Vec::new()),
             Advice::GiveUp => Err(StartError::DiskHangs(stalled)),
         }
     }

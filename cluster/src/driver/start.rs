@@ -34,7 +34,7 @@ use crate::{
     net::{PeerOptions, Peers},
     sessions::Replicated,
     snapshot::{FileSnapshots, SnapshotMeta, SnapshotStore},
-    stall::StallWatch,
+    stall::{Advice, StallWatch},
     types::GroupId,
 };
 
@@ -182,6 +182,7 @@ fn spawn_all<M: StateMachine>(
         leaderless: 0,
         writes: VecDeque::new(),
         stall: StallWatch::default(),
+        advice: Advice::GoOn,
         began: Instant::now(),
         shared: Arc::clone(shared),
     };

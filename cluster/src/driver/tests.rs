@@ -17,12 +17,14 @@ use tokio::{
 };
 
 use crate::{
+    bootstrap,
     folder::{DataFolder, Identity, Lineage},
     group::{
-        ChangeTimers, Group, GroupEnd, GroupOptions, NotDone, ProposeError, Role, SnapshotPolicy,
-        StartError, Timers,
+        ChangeTimers, Group, GroupEnd, GroupOptions, MembershipError, NotDone, ProposeError,
+        REMOVED, Role, SnapshotPolicy, StartError, Timers,
     },
     machine::{Committed, LoadError, StateMachine},
+    members::{Admission, JoinDigest, Refusal},
     types::{GroupId, Member, ReplicaId, Timestamp},
 };
 
@@ -92,6 +94,18 @@ impl Party {
         party
     }
 
+    /// A fresh machine that an admission was sent to.
+    async fn join(&mut self, admission: Admission, listener: TcpListener) {
+        let path = self.folder.path().join(admission.replica.to_string());
+        let mut data = DataFolder::open(&path).unwrap();
+        let started =
+            bootstrap::join(&mut data, &admission, Lineage::default(), Timestamp(1)).unwrap();
+        // A second start finds the same.
+        assert_eq!(bootstrap::joined(&data), Some(started.clone()));
+        let options = self.options(data, started.founders, started.members, listener);
+        self.groups.insert(admission.replica, Group::start(options).await.unwrap());
+    }
+
     async fn start(&mut self, id: ReplicaId) {
         let member = self.members.iter().find(|member| member.id == id).unwrap();
         let address = member.address.clone();
@@ -109,13 +123,25 @@ impl Party {
     }
 
     async fn start_on(&mut self, id: ReplicaId, listener: TcpListener) -> Result<(), StartError> {
-        static CLOCK: AtomicU64 = AtomicU64::new(1_000_000);
         let path = self.folder.path().join(id.to_string());
         let data = open(&path, id).ok_or(StartError::NoIdentity)?;
-        let options = GroupOptions {
+        let options = self.options(data, self.members.clone(), self.members.clone(), listener);
+        self.groups.insert(id, Group::start(options).await?);
+        Ok(())
+    }
+
+    fn options(
+        &self,
+        data: DataFolder,
+        founders: Vec<Member>,
+        members: Vec<Member>,
+        listener: TcpListener,
+    ) -> GroupOptions {
+        static CLOCK: AtomicU64 = AtomicU64::new(1_000_000);
+        GroupOptions {
             data,
-            founders: self.members.clone(),
-            members: self.members.clone(),
+            founders,
+            members,
             listener,
             tls: None,
             timers: Timers {
@@ -124,12 +150,10 @@ impl Party {
                 heartbeat_ticks: 2,
             },
             snapshot: self.snapshot,
-            changes: ChangeTimers::default(),
+            changes: ChangeTimers { gate: Duration::from_millis(200), ..ChangeTimers::default() },
             seed: 7,
             clock: Arc::new(|| Timestamp(CLOCK.fetch_add(1, Ordering::Relaxed))),
-        };
-        self.groups.insert(id, Group::start(options).await?);
-        Ok(())
+        }
     }
 
     fn group(&self, id: ReplicaId) -> Group<Tally> {
@@ -311,4 +335,112 @@ async fn one_replica_alone_restarts_where_it_was() {
     party.leader().await;
     let reply = party.group(me).propose(command("tick"), soon()).await.unwrap().reply;
     assert_eq!(reply, "4");
+}
+
+/// Lets a new replica in through `through` and starts it.
+async fn grow(party: &mut Party, through: ReplicaId, name: &str) -> ReplicaId {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (group, digest) = (party.group(through), JoinDigest::of(name));
+    group.mint_join_token(digest, Duration::from_hours(1), soon()).await.unwrap();
+    let admission = group.admit(digest, name, &address, "", soon()).await.unwrap();
+    let again = group.admit(digest, name, &address, "", soon()).await.unwrap();
+    assert_eq!(admission.replica, again.replica, "the answer was lost and asked for again");
+    let id = admission.replica;
+    party.join(admission, listener).await;
+    id
+}
+
+fn voters(group: &Group<Tally>) -> usize {
+    group.status().members.iter().filter(|member| member.voter).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_becomes_three_and_one_again_under_load() {
+    let mut party = Party::new(1, SnapshotPolicy::default()).await;
+    let first = party.leader().await;
+    let busy = party.group(first);
+    let load = tokio::spawn(async move {
+        let mut written = 0;
+        while written < 20_000 {
+            match busy.propose(command(&format!("load {written}")), soon()).await {
+                Ok(applied) => assert_eq!(applied.reply, "1"),
+                Err(ProposeError::MayBeDone(_) | ProposeError::NotDone(NotDone::Stopping)) => break,
+                Err(ProposeError::NotDone(_)) => continue,
+            }
+            written += 1;
+        }
+        written
+    });
+    let second = grow(&mut party, first, "second").await;
+    let third = grow(&mut party, second, "third").await;
+    // Both become voters in one change, and nothing else begins before that has ended.
+    until(async || {
+        let status = party.group(third).status();
+        (voters(&party.group(third)) == 3 && status.change.is_none()).then_some(())
+    })
+    .await;
+    // From here on each of them may be missed: the first one is removed while it leads.
+    let asked = party.group(third);
+    asked.transfer_leader(Some(first), soon()).await.unwrap();
+    let refused = asked.remove(&[first], false, soon()).await;
+    assert_eq!(refused, Err(MembershipError::Refused(Refusal::Even(2))));
+    asked.remove(&[first, second], false, soon()).await.unwrap();
+    for gone in [first, second] {
+        let (_, end) = party.groups.remove(&gone).unwrap();
+        let end = tokio::time::timeout(PATIENCE, end).await.unwrap();
+        assert_eq!(end.exit_code, REMOVED, "{}", end.reason);
+    }
+    let written = load.await.unwrap();
+    assert!(written > 0);
+    asked.propose(command("alone"), soon()).await.unwrap();
+    let view = asked.read(soon()).await.unwrap().view;
+    assert!(view.len() > written, "what was acknowledged is there");
+    assert!(view.values().all(|count| *count == 1));
+    assert_eq!(asked.record().tombstones.len(), 2);
+
+    // Whoever was removed does not come back, not even with its old folder.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let back = until(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.ok()?;
+        let path = party.folder.path().join(first.to_string());
+        let data = open(&path, first)?;
+        let options = party.options(data, party.members.clone(), party.members.clone(), listener);
+        Some(Group::<Tally>::start(options).await)
+    })
+    .await;
+    drop(listener);
+    if let Ok((_group, end)) = back {
+        let end = tokio::time::timeout(PATIENCE, end).await.unwrap();
+        assert_eq!(end.exit_code, REMOVED);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joiner_restarts_and_a_token_is_good_for_one() {
+    let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..SnapshotPolicy::default() };
+    let mut party = Party::new(1, policy).await;
+    let first = party.leader().await;
+    for number in 0..100 {
+        party.group(first).propose(command(&number.to_string()), soon()).await.unwrap();
+    }
+    let second = grow(&mut party, first, "second").await;
+    until(async || (party.group(second).local().view.len() == 100).then_some(())).await;
+    let digest = JoinDigest::of("second");
+    let refused = party.group(first).admit(digest, "other", "h:1", "", soon()).await;
+    assert_eq!(refused, Err(MembershipError::Refused(Refusal::TokenUsed)));
+    let address = party.group(second).record().members[&second].member.address.clone();
+    let (group, end) = party.groups.remove(&second).unwrap();
+    group.shutdown().await;
+    assert_eq!(end.await.exit_code, 0);
+    drop(group);
+    let listener = until(async || TcpListener::bind(&address).await.ok()).await;
+    let path = party.folder.path().join(second.to_string());
+    let data = until(async || DataFolder::open(&path).ok()).await;
+    let started = bootstrap::joined(&data).unwrap();
+    let options = party.options(data, started.founders, started.members, listener);
+    party.groups.insert(second, Group::start(options).await.unwrap());
+    let reply = party.group(second).propose(command("99"), soon()).await.unwrap().reply;
+    assert_eq!(reply, "2");
+    assert_eq!(voters(&party.group(second)), 1, "two voters bear no more than one");
 }

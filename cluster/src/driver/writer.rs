@@ -33,6 +33,8 @@ pub(crate) struct Writer<M: StateMachine> {
     jobs: Receiver<WriteJob>,
     log: Box<dyn LogStore>,
     disk: DiskWatch,
+    /// What people were told last.
+    told: DiskState,
     /// Dropped after the log: the folder is free only when its log is closed.
     folder: DataFolder,
 }
@@ -45,7 +47,7 @@ impl<M: StateMachine> Writer<M> {
         folder: DataFolder,
     ) -> Self {
         let disk = DiskWatch::new(folder.path(), DiskLimits::default());
-        Self { shared, jobs, log, disk, folder }
+        Self { shared, jobs, log, disk, told: DiskState::Roomy, folder }
     }
 
     /// Writes until nobody is left to ask for it. All that waits is one write and one sync.
@@ -93,10 +95,24 @@ impl<M: StateMachine> Writer<M> {
         let (state, space) = self.disk.look()?;
         let free = space.available;
         self.shared.disk_free.store(free, Ordering::Relaxed);
-        let low = state == DiskState::Low;
-        if self.shared.disk_low.swap(low, Ordering::Relaxed) != low {
-            tracing::warn!(free, low, "commands that let the state grow depend on the disk's room");
+        if state != self.told {
+            match state {
+                DiskState::Roomy => tracing::info!(free, "there is room on the disk again"),
+                DiskState::Filling => tracing::warn!(
+                    free,
+                    total = space.total,
+                    "the disk is filling: make room before commands must be refused"
+                ),
+                DiskState::Low => tracing::error!(
+                    free,
+                    total = space.total,
+                    "the disk is low: commands that let the state grow are refused until there is room"
+                ),
+            }
+            self.told = state;
         }
+        let low = state == DiskState::Low;
+        self.shared.disk_low.store(low, Ordering::Relaxed);
         let full = space.is_full();
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(free, full, "the disk's room changed");

@@ -120,6 +120,9 @@ pub(super) struct Net {
     /// Their writes do not finish.
     pub(super) hung: BTreeSet<ReplicaId>,
     pub(super) snapshots_sent: u64,
+    /// Received snapshots take long to become durable: their ends wait in `late`.
+    pub(super) slow_snapshots: bool,
+    pub(super) late: Vec<(ReplicaId, Input)>,
     pub(super) trace: u64,
 }
 
@@ -137,6 +140,8 @@ impl Net {
             cut: BTreeSet::new(),
             hung: BTreeSet::new(),
             snapshots_sent: 0,
+            slow_snapshots: false,
+            late: Vec::new(),
             trace: 0,
         };
         for id in voters {
@@ -321,7 +326,12 @@ impl Net {
                     let meta = replica.receiving_meta.take().unwrap();
                     let chunks = std::mem::take(&mut replica.receiving);
                     disk.snapshots.insert(meta.index, (meta, chunks));
-                    Input::SnapshotReceived { from, transfer, ok: true }
+                    let received = Input::SnapshotReceived { from, transfer, ok: true };
+                    if self.slow_snapshots {
+                        self.late.push((id, received));
+                        return;
+                    }
+                    received
                 } else {
                     Input::ChunkStored { from, transfer }
                 };

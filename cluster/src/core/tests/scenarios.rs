@@ -197,6 +197,70 @@ fn a_snapshot_transfer_that_breaks_is_begun_anew() {
 }
 
 #[test]
+fn a_snapshot_that_takes_long_to_become_durable_is_offered_once() {
+    let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..NEVER };
+    let mut net = Net::new(3, policy);
+    let leader = net.elect();
+    let behind = net.follower();
+    net.cut.insert(behind);
+    for number in 0..100 {
+        net.write(leader, &number.to_string());
+    }
+    net.slow_snapshots = true;
+    net.cut.clear();
+    net.until("an offer", |net| !net.late.is_empty());
+    let sent = net.snapshots_sent;
+    // Twice as long as anybody waits for a transfer that stands still.
+    for _ in 0..700 {
+        net.tick();
+    }
+    assert_eq!(net.snapshots_sent, sent);
+    net.slow_snapshots = false;
+    for (id, input) in std::mem::take(&mut net.late) {
+        net.replicas.get_mut(&id).unwrap().inbox.push_back(input);
+    }
+    net.agree();
+    assert_eq!(net.snapshots_sent, sent);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over() {
+    let mut net = Net::new(3, NEVER);
+    let leader = net.elect();
+    net.write(leader, "settle");
+    net.hung.insert(leader);
+    let sequence = net.propose(leader, "under way");
+    net.run();
+    net.replicas.get_mut(&leader).unwrap().inbox.push_back(Input::Transfer { to: None });
+    net.until("another leader", |net| net.leader().is_some_and(|next| next != leader));
+    let next = net.leader().unwrap();
+    net.write(next, "without its disk");
+    net.hung.clear();
+    net.until("the answer", |net| net.answered(leader, sequence));
+    net.agree();
+    assert_eq!(net.tape(leader).len(), 3);
+}
+
+#[test]
+fn a_leader_that_falls_silent_is_replaced() {
+    let mut net = Net::new(3, NEVER);
+    let leader = net.elect();
+    net.write(leader, "settle");
+    net.hung.insert(leader);
+    // Its driver gives it no more ticks, but it still hears and answers.
+    for _ in 0..60 {
+        net.now += 50_000;
+        for id in net.live().into_iter().filter(|id| *id != leader) {
+            net.replicas.get_mut(&id).unwrap().inbox.push_back(Input::Tick);
+        }
+        net.run();
+    }
+    let next = net.leader().unwrap();
+    assert_ne!(next, leader);
+    net.write(next, "on");
+}
+
+#[test]
 fn equal_inputs_give_equal_outputs() {
     let trace = || {
         let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..NEVER };
