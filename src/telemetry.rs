@@ -105,6 +105,11 @@ fn describe() {
         "muster_cluster_heartbeat_age_clusters",
         "Clusters by the age of their last heartbeat: the bracket is its longest, in seconds"
     );
+    describe_gauge!(
+        "muster_cluster_versions",
+        "Registered clusters by version: the 20 most frequent, and the rest as `other`"
+    );
+    describe_gauge!("muster_connections", "Connections that are open, by listener");
     describe_gauge!("muster_state_objects", "What the state holds, by kind");
     describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
     describe_gauge!(

@@ -56,10 +56,19 @@ impl Envelope {
     }
 }
 
-/// The code with its signature blanked: readable, useless. None when it cannot be opened.
+/// What everybody may see of a code: its expiry, in a code without a signature. Who the customer is and what
+/// else was signed is for those who may read the code itself (D-24). None when it cannot be opened.
 pub fn redact(code: &str) -> Option<String> {
-    let envelope = Envelope::open(code).ok()?;
-    Some(Envelope { signature: String::new(), ..envelope }.close())
+    let mut envelope = Envelope::open(code).ok()?;
+    let mut claims: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&envelope.token).ok()?;
+    let is_expiry = |name: &String| name.eq_ignore_ascii_case("expiry");
+    if !claims.keys().all(is_expiry) {
+        claims.retain(|name, _| is_expiry(name));
+        envelope.token = serde_json::Value::Object(claims).to_string();
+    }
+    envelope.signature.clear();
+    Some(envelope.close())
 }
 
 pub(super) fn encode(bytes: &[u8]) -> String {

@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod body;
 mod caller;
+mod connection;
 mod enterprise;
 mod entrance;
 mod fleet;

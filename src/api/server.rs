@@ -15,6 +15,7 @@ use muster_proto::{admin_v2, auth_v2, enterprise_v2, identity_v2, license_v2, ve
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -28,6 +29,7 @@ use super::audit::AuditService;
 use super::auth::AuthService;
 use super::body::Receive;
 use super::caller::{Desk, Patience};
+use super::connection::Counted;
 use super::enterprise::EnterpriseService;
 use super::entrance::Entrance;
 use super::fleet::FleetService;
@@ -176,13 +178,14 @@ where
 {
     let stop = stop.shared();
     let running = servers.into_iter().map(|(age, incoming)| {
+        let counted = incoming.map(|connection| connection.map(Counted::new));
         server(age)
             .layer(layers.measure.clone())
             .layer(layers.entrance.clone())
             .layer(layers.guard.clone())
             .layer(layers.receive.clone())
             .add_routes(routes.clone())
-            .serve_with_incoming_shutdown(incoming, stop.clone())
+            .serve_with_incoming_shutdown(counted, stop.clone())
     });
     let mut running = pin!(try_join_all(running));
     let ended = tokio::select! {

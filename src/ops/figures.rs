@@ -4,6 +4,7 @@
 use metrics::gauge;
 use prost_types::Timestamp;
 
+use super::versions::Versions;
 use crate::actors::Reader;
 use crate::state::license::end;
 use crate::state::{LogTime, State};
@@ -12,10 +13,11 @@ use crate::state::{LogTime, State};
 const AGES: [u64; 10] = [60, 300, 900, 1800, 3600, 4500, 8100, 11_700, 21_600, 86_400];
 
 /// Sets every figure to what it is at `now`. Looks at every cluster, which takes a while in a large fleet.
-pub(super) fn refresh(reader: &Reader, now: LogTime) {
+pub(super) fn refresh(reader: &Reader, versions: &Versions, now: LogTime) {
     let view = reader.local();
     fleet(&view);
     ages(&view, now);
+    versions.refresh(&view);
     objects(&view);
     gauge!("muster_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
@@ -76,6 +78,6 @@ fn objects(view: &State) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure on a dashboard may lose its last digits")]
-fn number(value: u64) -> f64 {
+pub(super) fn number(value: u64) -> f64 {
     value as f64
 }

@@ -3,5 +3,6 @@
 
 mod figures;
 mod server;
+mod versions;
 
 pub use server::{Ops, Running, serve};

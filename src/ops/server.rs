@@ -8,6 +8,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use super::figures;
+use super::versions::Versions;
 use crate::actors::{Reader, Replica, Role};
 use crate::clock::Clock;
 use crate::state::LogTime;
@@ -18,12 +19,13 @@ pub struct Ops {
     joined: Arc<OnceLock<(Replica, Reader)>>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
     clock: Arc<dyn Clock>,
+    versions: Arc<Versions>,
 }
 
 impl Ops {
     /// A replica whose group has not begun; `metrics` prints them in Prometheus' text format.
     pub fn new(metrics: Arc<dyn Fn() -> String + Send + Sync>, clock: Arc<dyn Clock>) -> Ops {
-        Ops { joined: Arc::default(), metrics, clock }
+        Ops { joined: Arc::default(), metrics, clock, versions: Arc::default() }
     }
 
     /// From now on there is a group to look at. Said twice, the first time counts.
@@ -141,7 +143,7 @@ async fn metrics(ops: web::Data<Ops>) -> HttpResponse {
     // Beside the probes, which must not wait for it.
     let text = web::block(move || {
         if let Some((_, reader)) = ops.joined.get() {
-            figures::refresh(reader, LogTime(ops.clock.now().0));
+            figures::refresh(reader, &ops.versions, LogTime(ops.clock.now().0));
         }
         (ops.metrics)()
     });

@@ -58,6 +58,9 @@ async fn metrics_are_in_the_prometheus_format_under_one_prefix() {
         "muster_cluster_heartbeat_age_clusters{bracket=\"60\"} 1",
         "muster_cluster_heartbeat_age_clusters{bracket=\"never\"} 1",
         "muster_state_objects{kind=\"clusters\"} 2",
+        "muster_cluster_versions{version=\"2.11.6\"} 1",
+        "muster_cluster_versions{version=\"unknown\"} 1",
+        "muster_connections{listener=\"api\"} 1",
     ] {
         assert!(answer.body.contains(line), "no {line} in:\n{}", answer.body);
     }

@@ -1,6 +1,9 @@
 use expect_test::expect;
 
-use super::super::{fleet, limits};
+use muster_proto::muster::log::v1::{BeatOutcome, command::Kind};
+
+use super::super::license::Licensing;
+use super::super::{LogTime, fleet, limits};
 use super::{World, check, command, shown};
 
 #[test]
@@ -100,7 +103,7 @@ fn texts_are_data_and_keep_their_limits() {
     world.tell("activate code=a expires=100");
     let mut add = |change: &dyn Fn(&mut super::AddCluster)| {
         let mut command = command("add c1 grpc://c1:1650 secret=s");
-        if let Some(super::Kind::AddCluster(add)) = &mut command.kind {
+        if let Some(Kind::AddCluster(add)) = &mut command.kind {
             change(add);
         }
         shown(&world.apply(&command))
@@ -290,7 +293,7 @@ fn changing_a_secret_twice_ends_the_first_at_once() {
 fn one_command_carries_a_bounded_number_of_beats() {
     let mut world = World::default();
     let mut command = command("beat c1/s");
-    if let Some(super::Kind::RecordHeartbeats(it)) = &mut command.kind {
+    if let Some(Kind::RecordHeartbeats(it)) = &mut command.kind {
         it.beats = vec![it.beats[0].clone(); limits::BEATS_MAX + 1];
     }
     assert_eq!(shown(&world.apply(&command)), "no: COMMAND_TOO_LARGE limit=4096");
@@ -299,4 +302,21 @@ fn one_command_carries_a_bounded_number_of_beats() {
 #[test]
 fn a_cluster_is_small() {
     assert!(size_of::<fleet::Cluster>() <= 144);
+}
+
+/// No command leads there, since clusters go with the license; the rule holds all the same.
+#[test]
+fn d08_a_beat_without_a_license_leaves_no_trace() {
+    let mut world = World::default();
+    world.tell("activate code=a expires=100");
+    world.tell("add c1 grpc://c1:1650 secret=s");
+    let mut fleet = world.state.fleet().clone();
+    let before = fleet.iter().next().map(|(_, cluster)| cluster.clone());
+    let Some(Kind::RecordHeartbeats(beats)) = command("beat c1/s version=9.9.9").kind else {
+        panic!("no beats");
+    };
+    let outcome =
+        fleet::record_heartbeat(&mut fleet, &Licensing::default(), LogTime(9), &beats.beats[0]);
+    assert_eq!(outcome, BeatOutcome::LicenseAbsent);
+    assert_eq!(fleet.iter().next().map(|(_, cluster)| cluster.clone()), before);
 }

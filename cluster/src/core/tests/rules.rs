@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::{
-    StateRole,
+    ReadOnlyOption, StateRole,
     eraftpb::{Entry, Message, MessageType},
 };
 
@@ -12,6 +12,7 @@ use crate::{
     core::{
         Core, CoreError, Input, Output, Proposal, conf,
         message::{Kind, PeerMessage},
+        raft_config,
     },
     members::Step,
     sessions::Envelope,
@@ -21,6 +22,20 @@ use crate::{
 fn change(core: &mut Core, step: &Step) {
     core.record.conf = step.after(&core.record.conf);
     core.node.apply_conf_change(&conf::change_of(step)).unwrap();
+}
+
+/// The library's own defaults would let leaders be deposed by whoever comes back, and reads go by a
+/// lease of clocks.
+#[test]
+fn the_library_is_configured_as_we_mean_it() {
+    let core = lone_core(&[1]);
+    let config = raft_config(&core.config, 0);
+    config.validate().unwrap();
+    assert!(config.pre_vote && config.check_quorum);
+    assert_eq!(config.read_only_option, ReadOnlyOption::Safe);
+    assert!(config.max_size_per_msg > 0, "more than one entry in a message");
+    assert_eq!(config.max_election_tick, 2 * config.min_election_tick);
+    assert!(config.heartbeat_tick < config.min_election_tick);
 }
 
 /// With raft's documented order a single voter sends appends of a term that is not on its disk; after
