@@ -7,16 +7,17 @@
 mod auth_config;
 mod check;
 mod keys;
+mod resolved;
 mod roles;
 mod secret;
 mod settings;
 mod values;
 
 pub use auth_config::{AuthConfig, OidcDocument};
-pub use check::{
+pub use keys::Flags;
+pub use resolved::{
     ApiTls, Audit, Config, Join, PachydermEnvironment, PeerTls, Seed, Snapshots, Timers,
 };
-pub use keys::Flags;
 pub use secret::Secret;
 pub use settings::{Origin, Settings};
 

@@ -20,6 +20,7 @@ mod defects;
 mod demo;
 mod encryption;
 mod enterprise;
+mod flags;
 mod folder;
 mod input;
 mod license;
