@@ -85,14 +85,13 @@ impl Api for LicenseService {
         let (_place, call) = self.desk.open(&request)?;
         let need = Need::PermissionIfOn(Permission::ClusterLicenseGetCode);
         let Seen { state: view, age } = self.view(&call, need).await?;
-        let Some(license) = view.licensing().record() else {
-            return Ok(told(GetActivationCodeResponse::default(), age));
-        };
-        let state = view.license_state(LogTime(self.clock.now().0));
+        let license = view.licensing().record();
         let answer = GetActivationCodeResponse {
-            state: state.into(),
-            info: Some(TokenInfo { expires: license.expires }),
-            activation_code: license.activation_code.clone(),
+            state: view.license_state(LogTime(self.clock.now().0)).into(),
+            info: license.map(|license| TokenInfo { expires: license.expires }),
+            activation_code: license
+                .map(|license| license.activation_code.clone())
+                .unwrap_or_default(),
         };
         Ok(told(answer, age))
     }
