@@ -296,6 +296,9 @@ fn api_options(config: &Config, tls: Option<api::ApiTls>) -> ApiOptions {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// Held so that SIGHUP ends nobody from the first moment on; what it is for begins later
+    /// ([`Certificates`]).
+    _hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -303,6 +306,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
         })
     }
 

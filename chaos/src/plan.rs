@@ -7,9 +7,6 @@ use crate::chance::Chance;
 use crate::network::Weather;
 use crate::roll::ChurnPlan;
 
-/// Where clients hardly pause, a snapshot is taken after so many entries, not earlier.
-const HASTY_SNAPSHOTS: u64 = 200;
-
 /// The whole configuration of one world.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -146,7 +143,7 @@ impl Plan {
         let replicas = chance.pick(&[1, 3, 3, 3, 3, 5, 5]).unwrap_or(3);
         let hurting = chance.between(8, 25) * SECONDS;
         let tick = chance.pick(&[10, 20, 50]).unwrap_or(50) * MILLIS;
-        let mut plan = Self {
+        Self {
             seed,
             replicas,
             hurting: seconds.map_or(hurting, |seconds| seconds * SECONDS),
@@ -189,13 +186,7 @@ impl Plan {
                 rate_max: disks.pick(&[0, 0, 10_000, 50_000]).unwrap_or(0),
             },
             churn: ChurnPlan::grow(seed),
-        };
-        // Clients without a pause write thousands of entries; a snapshot of all of them every ten
-        // would take the time of a hundred other worlds.
-        if plan.clients.think_max <= 5 * MILLIS {
-            plan.snapshots.every_entries = plan.snapshots.every_entries.max(HASTY_SNAPSHOTS);
         }
-        plan
     }
 }
 

@@ -133,6 +133,7 @@ pub(super) async fn begin_group(
     if let Some(wanted) = config.join.as_ref().filter(|_| folder.identity().is_none()) {
         return join::join(config, wanted, folder).await;
     }
+    warn_of_an_address_of_nobody(config);
     let list: Vec<(String, String)> = if config.initial_cluster.is_empty() {
         vec![(config.name.clone(), own_address(config))]
     } else {
@@ -143,6 +144,17 @@ pub(super) async fn begin_group(
     let plan = Plan::new(&config.name, &list, TokenDigest::of(token))?;
     let options = BootstrapOptions { folder, plan, listener, tls, now: SystemClock.now() };
     Ok(bootstrap::run(options).await?)
+}
+
+/// A group of one needs no address for its peers, until it grows.
+fn warn_of_an_address_of_nobody(config: &Config) {
+    let listens_anywhere = config.peer_listen.ip().is_unspecified();
+    if config.initial_cluster.is_empty() && config.peer_address.is_none() && listens_anywhere {
+        tracing::warn!(
+            peer_listen = %config.peer_listen,
+            "no other replica can reach this one at that address: give --peer-address before this group grows"
+        );
+    }
 }
 
 /// Where the others reach this replica.

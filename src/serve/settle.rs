@@ -21,6 +21,8 @@ use crate::state::secret::token_digest;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two warnings that there is still no answer.
+const REMINDER: Duration = Duration::from_secs(30);
 /// What this server is called by itself, as upstream has it.
 const OWN_ID: &str = "localhost";
 /// The address that stands for this server itself.
@@ -212,10 +214,14 @@ async fn until_answered<F: Future<Output = Result<(), CallError>>>(
     what: &str,
     ask: impl Fn() -> F,
 ) -> Result<(), CallError> {
+    let mut warned: Option<Instant> = None;
     loop {
         match ask().await {
             Err(error @ (CallError::NotDone(_) | CallError::MayBeDone)) => {
-                tracing::warn!(%error, "{what} is not settled yet, asking again");
+                if warned.is_none_or(|at| at.elapsed() > REMINDER) {
+                    tracing::warn!(%error, "{what} is not settled yet, asking again until it is");
+                    warned = Some(Instant::now());
+                }
             }
             decided => return decided,
         }
