@@ -50,6 +50,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::args::{Args, Command};
+use crate::history::Judgement;
 use crate::plan::Plan;
 use crate::run::{Effort, Summary};
 
@@ -61,12 +62,12 @@ const CI_FRESH: u64 = 300;
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(command) = &args.command {
-        let well = match command {
+        let judgement = match command {
             Command::Check { file, budget } => check(file, *budget),
             Command::Real(args) => real::run(args),
-            Command::Delay(args) => real::delay(args),
+            Command::Delay(args) => real::delay(args).into(),
         };
-        return if well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return judgement.exit_code();
     }
     let well = if args.mutants {
         hunt::hunt(args.from, args.mutant, effort(&args))
@@ -139,23 +140,19 @@ fn continuous_integration(args: &Args) -> bool {
         && many("fresh", &range(args.from.saturating_add(determinism), fresh), effort)
 }
 
-/// Tells what both checkers make of a history; what stays undecided is no success.
-fn check(file: &Path, budget: usize) -> bool {
-    let records = match history::read(file) {
-        Ok(records) => records,
-        Err(error) => {
-            report::say(format_args!("{}: {error}", file.display()));
-            return false;
-        }
-    };
-    match history::check(&records, budget) {
+/// Tells what both checkers make of a history.
+fn check(file: &Path, budget: usize) -> Judgement {
+    let checked = history::read(file)
+        .map_err(|error| error.to_string())
+        .and_then(|records| history::check(&records, budget).map_err(|error| error.to_string()));
+    match checked {
         Ok(checked) => {
             report::say(&checked);
-            checked.is_well() && checked.is_decided()
+            checked.judgement()
         }
         Err(error) => {
             report::say(format_args!("{}: {error}", file.display()));
-            false
+            Judgement::Wrong
         }
     }
 }

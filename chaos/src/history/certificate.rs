@@ -2,10 +2,11 @@
 //! possible in real time, and replaying each key in that order must give exactly the answers. Only
 //! operations of unknown outcome leave a choice, of where in the log they are, if anywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::events::{Event, Operation, Place};
 use super::model::State;
+use super::wgl::is_within;
 
 /// How one check of one key came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,44 @@ struct Step {
     state: State,
 }
 
+impl Step {
+    /// With one more of the next group, which has so many, done.
+    fn with(&self, at: usize, members: usize, state: State) -> Step {
+        let mut further = Step { state, ..self.clone() };
+        if further.done.len() + 1 == members {
+            further.group += 1;
+            further.done.clear();
+        } else {
+            further.done.push(at);
+            further.done.sort_unstable();
+        }
+        further
+    }
+}
+
+/// Steps that were taken. What need not have happened is better kept for later: of steps that are alike
+/// otherwise only those are gone on with that used the least of it.
+#[derive(Default)]
+struct Memo {
+    seen: BTreeMap<Step, Vec<Vec<usize>>>,
+    steps: usize,
+}
+
+impl Memo {
+    /// Whether the step leads to something new.
+    fn is_new(&mut self, step: &Step, certain: impl Fn(&usize) -> bool) -> bool {
+        let (placed, spent): (Vec<usize>, Vec<usize>) =
+            step.placed.iter().partition(|at| certain(at));
+        let used = self.seen.entry(Step { placed, ..step.clone() }).or_default();
+        if used.iter().any(|fewer| is_within(fewer, &spent)) {
+            return false;
+        }
+        used.push(spent);
+        self.steps += 1;
+        true
+    }
+}
+
 /// LIN-2 for one key: replaying gives the answers.
 pub(super) fn replay(events: &[Event], budget: usize) -> Verdict {
     let mut groups: BTreeMap<(u64, bool), Vec<&Event>> = BTreeMap::new();
@@ -59,13 +98,14 @@ pub(super) fn replay(events: &[Event], budget: usize) -> Verdict {
     }
     let groups: Vec<_> = groups.into_iter().collect();
     let mut open = vec![Step { group: 0, done: vec![], placed: vec![], state: State::default() }];
-    let mut seen = BTreeSet::new();
+    let mut memo = Memo::default();
     let mut furthest = (0, 0, 0);
     while let Some(step) = open.pop() {
-        if !seen.insert(step.clone()) {
+        let certain = |at: &usize| loose.get(*at).is_some_and(|it| it.0.certain());
+        if !memo.is_new(&step, certain) {
             continue;
         }
-        if seen.len() > budget {
+        if memo.steps > budget {
             return Verdict::Undecided;
         }
         let next = groups.get(step.group);
@@ -86,11 +126,20 @@ pub(super) fn replay(events: &[Event], budget: usize) -> Verdict {
             let line = stuck.and_then(|at| members.get(at)).map_or(0, |event| event.line);
             furthest = (reached.0, reached.1, line);
         }
-        place_loose(&step, &loose, index, &mut open);
         // What had to be done by now and is not, can only be placed here.
         let missed = loose.iter().enumerate().any(|(at, (event, _, upto))| {
             event.certain() && *upto < index && !step.placed.contains(&at)
         });
+        let free = members.iter().enumerate().find_map(|(at, event)| {
+            let fits = !missed && !step.done.contains(&at) && event.without_effect();
+            let state = step.state.after(&event.action, event.outcome).filter(|_| fits)?;
+            Some(step.with(at, members.len(), state))
+        });
+        if let Some(further) = free {
+            open.push(further);
+            continue;
+        }
+        place_loose(&step, &loose, index, &mut open);
         if missed {
             continue;
         }
@@ -99,15 +148,7 @@ pub(super) fn replay(events: &[Event], budget: usize) -> Verdict {
                 continue;
             }
             let Some(state) = step.state.after(&event.action, event.outcome) else { continue };
-            let mut further = Step { state, ..step.clone() };
-            if further.done.len() + 1 == members.len() {
-                further.group += 1;
-                further.done.clear();
-            } else {
-                further.done.push(at);
-                further.done.sort_unstable();
-            }
-            open.push(further);
+            open.push(step.with(at, members.len(), state));
         }
     }
     Verdict::Broken(furthest.2)

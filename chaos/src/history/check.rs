@@ -1,6 +1,7 @@
 //! Both checkers over a whole history.
 
 use std::fmt;
+use std::process::ExitCode;
 
 use super::Record;
 use super::certificate::{self, Verdict};
@@ -37,9 +38,38 @@ impl Checked {
             && self.impossible.is_empty()
     }
 
+    pub(crate) fn judgement(&self) -> Judgement {
+        match (self.is_well(), self.is_decided()) {
+            (true, true) => Judgement::Well,
+            (true, false) => Judgement::Undecided,
+            (false, _) => Judgement::Wrong,
+        }
+    }
+
     /// Everything was decided, by the search at least where there is no certificate.
     pub(crate) fn is_decided(&self) -> bool {
         self.undecided.0.is_empty() && self.undecided.1.is_empty()
+    }
+}
+
+/// What a run or a check comes to, by its exit code: what is not known is no success, and no fault either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    Well = 0,
+    Wrong = 1,
+    /// Nothing wrong was found, and at some keys a checker gave up. Not 2, which is wrong usage.
+    Undecided = 3,
+}
+
+impl Judgement {
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+impl From<bool> for Judgement {
+    fn from(well: bool) -> Judgement {
+        if well { Judgement::Well } else { Judgement::Wrong }
     }
 }
 
@@ -71,6 +101,11 @@ impl fmt::Display for Checked {
         }
         for (key, line) in &self.impossible {
             write!(f, "\n  record {line}, {key}: no order explains the answers up to here")?;
+        }
+        for (key, who) in [(&self.undecided.0, "certificate"), (&self.undecided.1, "search")] {
+            for key in key {
+                write!(f, "\n  UNDECIDED, {key}: the {who} used up its budget")?;
+            }
         }
         Ok(())
     }

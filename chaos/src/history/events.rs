@@ -26,6 +26,12 @@ impl Event {
     pub(super) fn certain(&self) -> bool {
         self.returned != u64::MAX || matches!(self.place, Place::At(_))
     }
+
+    /// Whether it changes nothing wherever it is put: a look, or a no of the rules. Where the answer fits,
+    /// it may be put at once, as no other operation can tell the difference.
+    pub(super) fn without_effect(&self) -> bool {
+        self.action.looks() || self.outcome.is_some_and(|outcome| outcome != Outcome::Done)
+    }
 }
 
 /// Where in the log something happened.

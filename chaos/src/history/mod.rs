@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::{Checked, check};
+pub(crate) use check::{Checked, Judgement, check};
 pub(crate) use lines::{read, write};
 
 /// The key of the one license.

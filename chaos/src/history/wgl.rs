@@ -1,7 +1,7 @@
 //! The search of Wing and Gong with the memo of Lowe: is there any order of the operations on one key
 //! that respects real time and gives these answers? It knows nothing of the log and believes no index.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::certificate::Verdict;
 use super::events::Event;
@@ -47,6 +47,33 @@ impl Step {
     }
 }
 
+/// Steps that were taken, but for the operations without an end: who used fewer of those can do all that
+/// who used more can, so of steps that are alike otherwise only the most frugal are gone on with.
+#[derive(Default)]
+struct Memo {
+    seen: BTreeMap<(usize, Vec<usize>, State), Vec<Vec<usize>>>,
+    steps: usize,
+}
+
+impl Memo {
+    /// Whether the step leads to something new.
+    fn is_new(&mut self, step: &Step) -> bool {
+        let alike = (step.low, step.ahead.clone(), step.state.clone());
+        let used = self.seen.entry(alike).or_default();
+        if used.iter().any(|fewer| is_within(fewer, &step.endless)) {
+            return false;
+        }
+        used.push(step.endless.clone());
+        self.steps += 1;
+        true
+    }
+}
+
+/// Whether every one of `few` is among `many`; both are sorted.
+pub(super) fn is_within(few: &[usize], many: &[usize]) -> bool {
+    few.len() <= many.len() && few.iter().all(|one| many.binary_search(one).is_ok())
+}
+
 /// Judges the events of one key; looks at no more than `budget` steps.
 pub(super) fn search(events: &[Event], budget: usize) -> Verdict {
     let mut ended: Vec<&Event> = events.iter().filter(|event| event.returned != u64::MAX).collect();
@@ -55,16 +82,16 @@ pub(super) fn search(events: &[Event], budget: usize) -> Verdict {
     ended.sort_by_key(|event| (event.invoked, event.returned));
     endless.sort_by_key(|event| event.invoked);
     let first = Step { low: 0, ahead: vec![], endless: vec![], state: State::default() };
-    let (mut open, mut seen) = (vec![first], BTreeSet::new());
+    let (mut open, mut memo) = (vec![first], Memo::default());
     let (mut furthest, mut stuck) = (0, 0);
     while let Some(step) = open.pop() {
         if step.low == ended.len() {
             return Verdict::Holds;
         }
-        if !seen.insert(step.clone()) {
+        if !memo.is_new(&step) {
             continue;
         }
-        if seen.len() > budget {
+        if memo.steps > budget {
             return Verdict::Undecided;
         }
         let (candidates, first_return) = candidates(&step, &ended);
@@ -73,6 +100,14 @@ pub(super) fn search(events: &[Event], budget: usize) -> Verdict {
             let blocked = candidates.iter().filter_map(|at| ended.get(*at));
             let blocked = blocked.min_by_key(|event| event.returned);
             (furthest, stuck) = (reached, blocked.map_or(0, |event| event.line));
+        }
+        let free = candidates.iter().find_map(|at| {
+            let event = ended.get(*at).filter(|event| event.without_effect())?;
+            Some(step.with(*at, step.state.after(&event.action, event.outcome)?))
+        });
+        if let Some(further) = free {
+            open.push(further);
+            continue;
         }
         // What is pushed last is tried first: those with an end, the earliest of them before the others.
         for (at, event) in endless.iter().enumerate() {

@@ -36,6 +36,8 @@ pub(super) enum Ability {
     Clock,
     /// A command that loads a snapshot into a new group.
     Restore,
+    /// A group that two replicas can join, and one that one voter can leave.
+    Change,
 }
 
 /// What is missing, and why.
@@ -72,6 +74,9 @@ impl Abilities {
         let restore = run(&[&text(binary), "snapshot", "restore", "--help"]).map(drop);
         let absent = |_| "this muster has no `snapshot restore`".to_owned();
         needs(Ability::Restore, restore.map_err(absent));
+        let fits = matches!(stage.size, 3 | 5);
+        let why = || "members change in groups of three or five".to_owned();
+        needs(Ability::Change, fits.then_some(()).ok_or_else(why));
         found.faketime = library;
         found
     }

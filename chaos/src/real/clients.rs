@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use muster_proto::license_v2::api_client::ApiClient;
@@ -37,6 +37,8 @@ const FIRST_END: i64 = 4_000_000_000;
 pub(super) struct Crowd {
     pub(super) recorder: Arc<Recorder>,
     pub(super) channels: Vec<Channel>,
+    /// How many of these, the first ones, are in the group.
+    pub(super) current: Arc<AtomicUsize>,
     pub(super) code: String,
     pub(super) stop: AtomicBool,
 }
@@ -82,7 +84,7 @@ pub(super) async fn activate(crowd: &Arc<Crowd>) -> bool {
 /// Asks every replica for everything, once nobody writes any more; whether all answered.
 pub(super) async fn look_everywhere(crowd: &Arc<Crowd>) -> bool {
     let mut all = true;
-    for turn in 0..crowd.channels.len() {
+    for turn in 0..crowd.current.load(Ordering::Relaxed) {
         for op in [Op::List, Op::License] {
             let process = crowd.recorder.process();
             let chance = Chance::stream(0, "last");
@@ -164,7 +166,8 @@ impl Client {
         if self.chance.permille(RESTLESS_PERMILLE) {
             self.turn += 1;
         }
-        let told = self.attempt_at(self.turn % self.crowd.channels.len().max(1), wish).await;
+        let replicas = self.crowd.current.load(Ordering::Relaxed).max(1);
+        let told = self.attempt_at(self.turn % replicas, wish).await;
         if !told {
             self.turn += 1;
         }

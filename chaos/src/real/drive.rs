@@ -16,14 +16,14 @@ use super::stage::{Stage, text};
 use super::tools::run;
 use super::{RealArgs, report};
 use crate::chance::Chance;
-use crate::history::{self, Checked};
+use crate::history::{self, Checked, Judgement};
 
 /// Clients that work at once: what the search can still decide.
 const CLIENTS: u64 = 8;
 /// Entries that a replica may lag behind while clients go on.
 const LAG: u64 = 200;
 /// Steps that a checker takes for one key.
-const BUDGET: usize = 300_000;
+const BUDGET: usize = 2_000_000;
 /// Exit codes that say what a replica found wrong with its disk.
 const DISK_FAILED: [i32; 2] = [70, 74];
 
@@ -56,8 +56,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn is_well(&self) -> bool {
-        self.wrong.is_empty() && self.checked.as_ref().is_some_and(Checked::is_well)
+    pub(super) fn judgement(&self) -> Judgement {
+        match &self.checked {
+            Some(checked) if self.wrong.is_empty() => checked.judgement(),
+            _ => Judgement::Wrong,
+        }
     }
 }
 
@@ -92,7 +95,8 @@ async fn hurt(
     replicas.await_level(LAG, PATIENCE).await?;
     let crowd = Arc::new(Crowd {
         recorder: Arc::new(Recorder::new()),
-        channels: (0..replicas.len()).filter_map(|at| replicas.channel(at)).collect(),
+        channels: (0..replicas.places()).filter_map(|at| replicas.channel(at)).collect(),
+        current: replicas.current(),
         code: issue_code(&replicas)?,
         stop: AtomicBool::new(false),
     });

@@ -1,5 +1,6 @@
 //! What is done to the replicas, and how it is undone.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::abilities::Ability;
+use super::churn;
 use super::replicas::{Replicas, set_clock};
 use super::restore::restore;
 use super::stage::{PORTS, text};
@@ -39,13 +41,16 @@ pub(super) enum Kind {
     RollingRestart,
     SnapshotWhileDown,
     RestoreUnderFaults,
+    GrowAndShrink,
+    Replace,
+    WipeReplica,
 }
 
 /// How long a wait for a leader or an end may take before the run fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 impl Kind {
-    pub(super) const ALL: [Kind; 23] = [
+    pub(super) const ALL: [Kind; 26] = [
         Kind::KillLeader,
         Kind::KillFollower,
         Kind::KillAll,
@@ -69,6 +74,9 @@ impl Kind {
         Kind::RollingRestart,
         Kind::SnapshotWhileDown,
         Kind::RestoreUnderFaults,
+        Kind::GrowAndShrink,
+        Kind::Replace,
+        Kind::WipeReplica,
     ];
 
     /// For the report.
@@ -97,6 +105,9 @@ impl Kind {
             Kind::RollingRestart => "rolling restart by SIGTERM",
             Kind::SnapshotWhileDown => "snapshots saved and verified with one replica down",
             Kind::RestoreUnderFaults => "snapshot restored during faults",
+            Kind::GrowAndShrink => "two replicas join, one leads, both are removed, during faults",
+            Kind::Replace => "a voter replaced and brought back as another one, during faults",
+            Kind::WipeReplica => "a replica whose disk was wiped joins again, packets lost",
         }
     }
 
@@ -115,6 +126,7 @@ impl Kind {
             Kind::FreezeLeader => Ability::Freezer,
             Kind::ClockStep => Ability::Clock,
             Kind::RestoreUnderFaults => Ability::Restore,
+            Kind::GrowAndShrink | Kind::Replace | Kind::WipeReplica => Ability::Change,
             Kind::KillLeader
             | Kind::KillFollower
             | Kind::KillAll
@@ -233,6 +245,13 @@ impl Strike {
                 let at = replicas.await_leader(PATIENCE).await?;
                 restore(replicas, at).await?;
             }
+            Kind::GrowAndShrink => churn::grow_and_shrink(chance, replicas).await?,
+            Kind::Replace => churn::replace(chance, replicas).await?,
+            Kind::WipeReplica => {
+                // The leader's too.
+                let at = chance.place(replicas.len());
+                churn::wipe(chance, replicas, at).await?;
+            }
         }
         Ok(())
     }
@@ -240,7 +259,11 @@ impl Strike {
     /// How long it goes on before it is undone, milliseconds at least and at most.
     pub(super) fn lasts(&self) -> (u64, u64) {
         match self.kind {
-            Kind::HandOver | Kind::RollingRestart => (300, 500),
+            Kind::HandOver
+            | Kind::RollingRestart
+            | Kind::GrowAndShrink
+            | Kind::Replace
+            | Kind::WipeReplica => (300, 500),
             Kind::KillAll => (100, 500),
             Kind::KillLeader
             | Kind::KillFollower
@@ -293,7 +316,10 @@ impl Strike {
             | Kind::HandOver
             | Kind::RollingRestart
             | Kind::SnapshotWhileDown
-            | Kind::RestoreUnderFaults => {}
+            | Kind::RestoreUnderFaults
+            | Kind::GrowAndShrink
+            | Kind::Replace
+            | Kind::WipeReplica => {}
         }
         Ok(())
     }
@@ -317,7 +343,8 @@ impl Strike {
                 line.extend([flag.to_owned(), value.to_string()]);
             }
             let Some((first, rest)) = line.split_first() else { continue };
-            let spawned = Command::new(first).args(rest).stdin(Stdio::null()).spawn();
+            let spawned =
+                Command::new(first).args(rest).process_group(0).stdin(Stdio::null()).spawn();
             self.daemons.push(spawned.map_err(|error| error.to_string())?);
             queue(replicas, at, "-A")?;
         }
@@ -358,7 +385,12 @@ fn grouped(
 }
 
 /// Judges what passes between a replica and its peers; clients are not in it.
-fn filter(replicas: &Replicas, at: usize, hooks: &[&str], verdict: &str) -> Result<(), String> {
+pub(super) fn filter(
+    replicas: &Replicas,
+    at: usize,
+    hooks: &[&str],
+    verdict: &str,
+) -> Result<(), String> {
     let port = PORTS[2];
     let mut rules = String::from("table ip chaos {\n");
     for hook in hooks {
@@ -374,7 +406,7 @@ fn filter(replicas: &Replicas, at: usize, hooks: &[&str], verdict: &str) -> Resu
     replicas.stage.inside(at, &["nft", "-f", &text(&file)]).map(drop)
 }
 
-fn unfilter(replicas: &Replicas, at: usize) {
+pub(super) fn unfilter(replicas: &Replicas, at: usize) {
     let _none = replicas.stage.inside(at, &["nft", "delete", "table", "ip", "chaos"]);
 }
 

@@ -3,6 +3,7 @@
 
 mod abilities;
 mod cgroups;
+mod churn;
 mod clients;
 mod delay;
 mod drive;
@@ -25,6 +26,7 @@ use clap::Args;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::history::Judgement;
 use crate::report::say;
 use faults::Kind;
 use stage::{Stage, text};
@@ -32,7 +34,7 @@ use stage::{Stage, text};
 /// Where runs keep their files.
 const FOLDER: &str = "target/chaos-real";
 /// How long the inner process may take to end when told to.
-const ENDING: Duration = Duration::from_mins(1);
+const ENDING: Duration = Duration::from_secs(20);
 
 /// Hurt a group of real processes and check what its clients were told.
 #[derive(Args, Clone, Debug)]
@@ -96,7 +98,7 @@ pub(crate) fn delay(args: &DelayArgs) -> bool {
 }
 
 /// Runs it all; whether every promise was kept.
-pub(crate) fn run(args: &RealArgs) -> bool {
+pub(crate) fn run(args: &RealArgs) -> Judgement {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
@@ -105,10 +107,10 @@ pub(crate) fn run(args: &RealArgs) -> bool {
         })
     });
     match done {
-        Ok(well) => well,
+        Ok(judgement) => judgement,
         Err(why) => {
             say(format_args!("FAILED: {why}"));
-            false
+            Judgement::Wrong
         }
     }
 }
@@ -130,7 +132,16 @@ impl Signals {
     }
 }
 
-async fn outer(args: &RealArgs) -> Result<bool, String> {
+/// A stage that is taken down whatever becomes of who built it, short of a kill -9.
+struct Standing(Stage);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+async fn outer(args: &RealArgs) -> Result<Judgement, String> {
     let mut signals = Signals::listen()?;
     let parent = Path::new(FOLDER);
     fs::create_dir_all(parent).map_err(|error| format!("{FOLDER}: {error}"))?;
@@ -141,15 +152,21 @@ async fn outer(args: &RealArgs) -> Result<bool, String> {
     if let Some(why) = &stage.without_namespaces {
         say(format_args!("NO NAMESPACES, everything on the loopback, fewer faults: {why}"));
     }
-    let ran = among_clients(&stage, &mut signals).await;
-    stage.remove();
-    let well = ran?.success();
-    if well && !args.keep {
-        let _gone = fs::remove_dir_all(&stage.folder);
+    let folder = stage.folder.clone();
+    let standing = Standing(stage);
+    let ran = among_clients(&standing.0, &mut signals).await;
+    drop(standing);
+    let judgement = match ran?.code() {
+        Some(0) => Judgement::Well,
+        Some(code) if code == Judgement::Undecided as i32 => Judgement::Undecided,
+        _ => Judgement::Wrong,
+    };
+    if judgement == Judgement::Well && !args.keep {
+        let _gone = fs::remove_dir_all(&folder);
     } else {
-        say(format_args!("logs, data and history: {}", stage.folder.display()));
+        say(format_args!("logs, data and history: {}", folder.display()));
     }
-    Ok(well)
+    Ok(judgement)
 }
 
 /// This program again, where the clients are.
@@ -169,6 +186,8 @@ async fn among_clients(stage: &Stage, signals: &mut Signals) -> Result<ExitStatu
     let (first, rest) = line.split_first().ok_or("nothing to run")?;
     let mut child = Command::new(first)
         .args(rest)
+        // What a terminal sends is for this process, which then tells the others in order.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("{first}: {error}"))?;
@@ -189,7 +208,7 @@ async fn among_clients(stage: &Stage, signals: &mut Signals) -> Result<ExitStatu
     }
 }
 
-async fn inner(args: &RealArgs) -> Result<bool, String> {
+async fn inner(args: &RealArgs) -> Result<Judgement, String> {
     let [name, folder, namespaces, disks] = args.stage.as_slice() else {
         return Err("a stage has four parts".into());
     };
@@ -221,5 +240,8 @@ async fn inner(args: &RealArgs) -> Result<bool, String> {
     if let Some(path) = &args.report {
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(outcome.is_well() && !told.load(Ordering::Relaxed))
+    if told.load(Ordering::Relaxed) {
+        return Err("ended before its time".into());
+    }
+    Ok(outcome.judgement())
 }

@@ -1,8 +1,11 @@
 //! The processes of the group: started, hurt and asked how they are.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use muster_proto::muster::v1::replica_client::ReplicaClient;
@@ -29,13 +32,18 @@ pub(super) struct Replicas {
     faketime: Option<PathBuf>,
     /// Those of this program's version.
     flags: Vec<String>,
+    /// One for each place of the stage.
     members: Vec<Replica>,
+    /// So many of them, the first ones, are in the group and for clients to ask.
+    current: Arc<AtomicUsize>,
 }
 
 struct Replica {
     child: Option<Child>,
     cgroup: Cgroup,
     channel: Channel,
+    /// The file with the token that it joined with, and the address that it asked.
+    joined: Option<(PathBuf, String)>,
 }
 
 /// How a replica ended by itself.
@@ -59,27 +67,43 @@ impl Replicas {
         say(&[&muster, "license", "keygen", "--out", &license, "--bits", "2048"])?;
         let tls = text(&folder.join("tls"));
         let mut line = vec![muster, "tls".into(), "init".into(), "--out".into(), tls];
-        for at in 0..stage.size {
+        for at in 0..stage.places() {
             line.extend(["--replica".into(), format!("r{at}={},localhost", stage.host(at))]);
         }
         say(&line.iter().map(String::as_str).collect::<Vec<_>>())?;
         let mut members = Vec::new();
-        for at in 0..stage.size {
+        for at in 0..stage.places() {
             set_clock(&stage, at, 0)?;
             let channel = endpoint(&stage, at)?.connect_lazy();
             let cgroup = Cgroup::make(format!("{}-r{at}", stage.name));
-            members.push(Replica { child: None, cgroup, channel });
+            members.push(Replica { child: None, cgroup, channel, joined: None });
         }
         let faketime = abilities.faketime.clone();
         // Clients that guess secrets all the time are what the limits are there for.
         let help = say(&[&text(binary), "serve", "--help"])?;
         let flags = ["--no-rate-limits"].iter().filter(|flag| help.contains(**flag));
         let flags = flags.map(|flag| (*flag).to_owned()).collect();
-        Ok(Replicas { stage, binary: binary.to_owned(), faketime, flags, members })
+        let current = Arc::new(AtomicUsize::new(stage.size));
+        Ok(Replicas { stage, binary: binary.to_owned(), faketime, flags, members, current })
     }
 
+    /// Replicas that are in the group: always the first places.
     pub(super) fn len(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn places(&self) -> usize {
         self.members.len()
+    }
+
+    /// From now on the first `count` are in the group.
+    pub(super) fn resize(&self, count: usize) {
+        self.current.store(count.min(self.members.len()), Ordering::Relaxed);
+    }
+
+    /// How many there are, for those who watch.
+    pub(super) fn current(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.current)
     }
 
     pub(super) fn binary(&self) -> &Path {
@@ -107,7 +131,7 @@ impl Replicas {
             .map_err(|error| error.to_string())?;
         let mut command = self.command(at);
         let output: File = log.try_clone().map_err(|error| error.to_string())?;
-        command.stdin(Stdio::null()).stdout(output).stderr(log);
+        command.stdin(Stdio::null()).stdout(output).stderr(log).process_group(0);
         let Some(member) = self.members.get_mut(at) else { return Ok(()) };
         if member.child.is_some() {
             return Ok(());
@@ -116,6 +140,25 @@ impl Replicas {
         member.cgroup.adopt(child.id());
         member.child = Some(child);
         Ok(())
+    }
+
+    /// Starts a replica that joins, with the token in a file, through one that runs.
+    pub(super) fn start_joining(&mut self, at: usize, token: PathBuf) -> Result<(), String> {
+        let through = (0..self.places()).find(|other| *other != at && self.runs(*other));
+        let through = through.ok_or("nobody runs to join through")?;
+        let address = self.stage.address(through, 0);
+        if let Some(member) = self.members.get_mut(at) {
+            member.joined = Some((token, address));
+        }
+        self.start(at)
+    }
+
+    /// How a replica ended that was to end.
+    pub(super) fn has_ended(&mut self, at: usize) -> Option<ExitStatus> {
+        let member = self.members.get_mut(at)?;
+        let status = member.child.as_mut()?.try_wait().ok()??;
+        member.child = None;
+        Some(status)
     }
 
     fn command(&self, at: usize) -> Command {
@@ -134,7 +177,7 @@ impl Replicas {
                 .env("DONT_FAKE_MONOTONIC", "1");
         }
         let peers: Vec<_> =
-            (0..self.len()).map(|at| format!("r{at}={}", stage.address(at, 2))).collect();
+            (0..stage.size).map(|at| format!("r{at}={}", stage.address(at, 2))).collect();
         let tls = folder.join("tls").join(format!("r{at}"));
         command
             .arg("serve")
@@ -144,11 +187,8 @@ impl Replicas {
             .args(["--grpc-listen", &stage.address(at, 0)])
             .args(["--ops-listen", &stage.address(at, 1)])
             .args(["--peer-listen", &stage.address(at, 2)])
-            .args(["--initial-cluster", &peers.join(",")])
-            .args(["--snapshot-entries", "2000"])
+            .args(["--snapshot-entries", "2000", "--promote-after", "2s"])
             .args(&self.flags)
-            .arg("--bootstrap-token-file")
-            .arg(folder.join("token"))
             .arg("--license-public-key")
             .arg(folder.join("license.pub"))
             .arg("--peer-ca")
@@ -157,6 +197,14 @@ impl Replicas {
             .arg(tls.join("peer.crt"))
             .arg("--peer-key")
             .arg(tls.join("peer.key"));
+        match self.members.get(at).and_then(|member| member.joined.as_ref()) {
+            Some((token, through)) => {
+                command.args(["--join", through, "--join-token-file"]).arg(token)
+            }
+            None => command
+                .args(["--initial-cluster", &peers.join(","), "--bootstrap-token-file"])
+                .arg(folder.join("token")),
+        };
         command
     }
 
@@ -223,7 +271,7 @@ impl Replicas {
     /// Who says that it leads, at the highest term.
     pub(super) async fn leader(&self) -> Option<usize> {
         let mut found: Option<(u64, usize)> = None;
-        for at in 0..self.len() {
+        for at in 0..self.places() {
             if let Some(status) = self.status(at).await
                 && status.role() == Role::Leader
             {
@@ -302,7 +350,7 @@ impl Replicas {
     /// Lines of the logs that tell of a panic.
     pub(super) fn panics(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for at in 0..self.len() {
+        for at in 0..self.places() {
             let log = fs::read_to_string(self.log(at)).unwrap_or_default();
             let lines = log.lines().filter(|line| line.contains("panicked"));
             found.extend(lines.map(|line| format!("r{at}: {line}")));

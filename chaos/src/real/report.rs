@@ -7,6 +7,7 @@ use super::RealArgs;
 use super::abilities::Ability;
 use super::drive::{Outcome, Struck};
 use super::faults::Kind;
+use crate::history::Judgement;
 use crate::report::say;
 
 /// Says loudly what this machine cannot do.
@@ -73,10 +74,22 @@ fn write_page(page: &mut String, outcome: &Outcome, args: &RealArgs) -> std::fmt
     let equal = if equal && !outcome.digests.is_empty() { "equal" } else { "NOT EQUAL" };
     writeln!(page, "| states at the end | {equal} |")?;
     writeln!(page, "| anything else wrong | {} |", outcome.wrong.len())?;
+    let verdict = match outcome.judgement() {
+        Judgement::Well => "well",
+        Judgement::Wrong => "WRONG",
+        Judgement::Undecided => "UNDECIDED, which is no success",
+    };
+    writeln!(page, "| verdict | {verdict} |")?;
     for wrong in &outcome.wrong {
         writeln!(page, "\nWRONG: {wrong}")?;
     }
     write_kinds(page, outcome)?;
+    if !outcome.missing.is_empty() {
+        writeln!(page, "\n**NOT ON THIS MACHINE:**\n")?;
+        for (ability, why) in &outcome.missing {
+            writeln!(page, "- {ability:?}: {why}")?;
+        }
+    }
     if !outcome.skipped.is_empty() {
         writeln!(page, "\nNot injected, because this machine or program cannot:\n")?;
         for (kind, why) in &outcome.skipped {

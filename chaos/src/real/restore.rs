@@ -2,6 +2,7 @@
 //! of its own, beside the one that goes on.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(super) async fn restore(replicas: &Replicas, at: usize) -> Result<(), String
         .args(["serve", "--grpc-listen", &listen(0), "--ops-listen", &listen(1)])
         .args(["--peer-listen", &listen(2), "--data"])
         .arg(&data)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -16,12 +16,15 @@ const NETWORK: &str = "10.77.0";
 const DISK: &str = "8G";
 /// gRPC, probes, peers.
 pub(super) const PORTS: [u16; 3] = [31650, 31656, 31659];
+/// Places for replicas that join while the run goes on.
+pub(super) const SPARES: usize = 2;
 
 /// The stage of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
     pub(super) name: String,
     pub(super) folder: PathBuf,
+    /// Replicas that the group begins with.
     pub(super) size: usize,
     /// Why everything is on the loopback.
     pub(super) without_namespaces: Option<String>,
@@ -45,11 +48,16 @@ impl Stage {
             stage.remove_disks();
             stage.without_disks = Some(why);
         }
-        for at in 0..size {
+        for at in 0..stage.places() {
             let data = stage.data(at);
             fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
         }
         Ok(stage)
+    }
+
+    /// Where replicas can be.
+    pub(super) fn places(&self) -> usize {
+        self.size + SPARES
     }
 
     fn make_network(&self) -> Result<(), String> {
@@ -61,7 +69,7 @@ impl Stage {
         say(&["ip", "-n", &hub, "link", "add", "br0", "type", "bridge"])?;
         say(&["ip", "-n", &hub, "addr", "add", &address, "dev", "br0"])?;
         say(&["ip", "-n", &hub, "link", "set", "br0", "up"])?;
-        for at in 0..self.size {
+        for at in 0..self.places() {
             let (space, link) = (self.space(at), format!("v{at}"));
             let address = format!("{}/24", self.host(at));
             say(&["ip", "netns", "add", &space])?;
@@ -79,7 +87,7 @@ impl Stage {
 
     fn make_disks(&self) -> Result<(), String> {
         let say = |line: &[&str]| run(line).map(drop).map_err(|error| error.to_string());
-        for at in 0..self.size {
+        for at in 0..self.places() {
             let (image, disk) = (self.folder.join(format!("r{at}.img")), self.disk(at));
             fs::create_dir_all(&disk).map_err(|error| error.to_string())?;
             let (image, disk) = (text(&image), text(&disk));
@@ -192,7 +200,7 @@ impl Stage {
     }
 
     fn remove_disks(&self) {
-        for at in 0..self.size {
+        for at in 0..self.places() {
             let disk = text(&self.disk(at));
             if run(&["mountpoint", "-q", &disk]).is_ok() {
                 try_run(&["umount", "-l", &disk]);
