@@ -97,6 +97,7 @@ impl World {
             let confs = self.checks.members.confs_at(index);
             durability::on_a_quorum(index, sketch, &confs, disks)?;
             self.oracle.agreed(entry)?;
+            self.samples.entry(entry);
         }
         let Some(replica) = self.replicas.get_mut(place) else { return Ok(None) };
         let Some(process) = &mut replica.process else { return Ok(None) };

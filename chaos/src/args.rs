@@ -28,6 +28,10 @@ pub(crate) struct Args {
     /// With --seed: write what clients asked and were told into this file, as `check` reads it.
     #[arg(long, requires = "seed", value_name = "FILE")]
     pub(crate) export: Option<PathBuf>,
+    /// With --seed: write a few commands and messages of each kind into this folder, for the fuzz
+    /// targets to begin from.
+    #[arg(long, requires = "seed", conflicts_with = "export", value_name = "FOLDER")]
+    pub(crate) corpus: Option<PathBuf>,
     /// Live through so many worlds.
     #[arg(long, value_name = "COUNT")]
     pub(crate) seeds: Option<u64>,

@@ -80,6 +80,7 @@ impl World {
 
     /// Gives a message to the network.
     pub(crate) fn send(&mut self, from: Place, to: Place, lane: usize, payload: Bytes) {
+        self.samples.message(&payload);
         let now: Micros = self.now();
         match self.network.send(now, from, to, lane, payload) {
             Passage::At(at, parcel) => self.agenda.at(at, Event::Arrive(parcel)),

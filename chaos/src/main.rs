@@ -29,6 +29,7 @@ mod replica;
 mod report;
 mod roll;
 mod run;
+mod samples;
 #[cfg(test)]
 mod scenarios;
 mod shadow;
@@ -109,6 +110,13 @@ fn one(seed: u64, args: &Args) -> bool {
         let (verdict, records) = run::live_and_tell(plan.clone(), args.trace);
         if let Err(error) = history::write(path, &records) {
             report::say(error);
+            return false;
+        }
+        verdict
+    } else if let Some(folder) = &args.corpus {
+        let (verdict, samples) = run::live_and_sample(plan.clone(), args.trace);
+        if let Err(error) = samples.write(folder) {
+            report::say(format_args!("{}: {error}", folder.display()));
             return false;
         }
         verdict

@@ -13,6 +13,7 @@ use crate::history::Record;
 use crate::invariants::Violation;
 use crate::plan::Plan;
 use crate::report;
+use crate::samples::Samples;
 use crate::world::{Tally, World};
 
 /// What one seed came to.
@@ -67,13 +68,30 @@ pub(crate) fn live_and_tell(mut plan: Plan, told: bool) -> (Verdict, Vec<Record>
     live_through(plan, told, true)
 }
 
+/// As [`live`], and gives a few of all the kinds of bytes that passed through the world.
+pub(crate) fn live_and_sample(plan: Plan, told: bool) -> (Verdict, Samples) {
+    let mut world = world_of(plan, told);
+    world.samples.begin();
+    let verdict = live_in(&mut world);
+    (verdict, world.samples.take())
+}
+
 fn live_through(plan: Plan, told: bool, journal: bool) -> (Verdict, Vec<Record>) {
-    let seed = plan.seed;
-    muster_hooks::stir(Some(seed));
-    let mut world = World::new(plan, told);
+    let mut world = world_of(plan, told);
     if journal {
         world.journal.begin();
     }
+    let verdict = live_in(&mut world);
+    let records = world.journal.finish(&world.oracle);
+    (verdict, records)
+}
+
+fn world_of(plan: Plan, told: bool) -> World {
+    muster_hooks::stir(Some(plan.seed));
+    World::new(plan, told)
+}
+
+fn live_in(world: &mut World) -> Verdict {
     let end = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match end {
         Ok(Ok(())) => None,
@@ -87,8 +105,7 @@ fn live_through(plan: Plan, told: bool, journal: bool) -> (Verdict, Vec<Record>)
             hash = hash.wrapping_mul(31).wrapping_add(u64::from(byte));
         }
     }
-    let records = world.journal.finish(&world.oracle);
-    (Verdict { seed, violation, hash, figures }, records)
+    Verdict { seed: world.plan.seed, violation, hash, figures }
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::replica::Replica;
 use crate::roll::Roll;
 use crate::run::Figures;
+use crate::samples::Samples;
 use crate::trace::Trace;
 
 /// Fifty times what the busiest worlds need.
@@ -179,6 +180,7 @@ pub(crate) struct World {
     /// How many things have happened.
     happened: u64,
     pub(crate) journal: Journal,
+    pub(crate) samples: Samples,
     pub(crate) tally: Tally,
     /// Faults strike no more.
     pub(crate) healed: bool,
@@ -213,6 +215,7 @@ impl World {
             trace: Trace::new(told),
             happened: 0,
             journal: Journal::default(),
+            samples: Samples::default(),
             tally: Tally::default(),
             healed: false,
             quiet: false,

@@ -37,7 +37,7 @@ impl Claims {
     ///
     /// The bounds must be whole numbers: to overlook one would lift it. A `customer` that is no text
     /// is another authority's claim of the same name, and is passed over.
-    pub(super) fn read(token: &str) -> Result<Claims, CodeError> {
+    pub fn read(token: &str) -> Result<Claims, CodeError> {
         let claims: Map<String, Value> =
             serde_json::from_str(token).map_err(|_| CodeError::TokenNotJson)?;
         let expiry = match claim(&claims, "expiry") {

@@ -18,7 +18,7 @@ use self::roster::Book;
 use crate::types::{GroupId, Member, ReplicaId};
 
 mod dialler;
-pub(crate) mod frame;
+pub mod frame;
 pub(crate) mod hello;
 pub(crate) mod link;
 mod listener;
