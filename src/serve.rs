@@ -146,8 +146,12 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         entropy: Arc::clone(&entropy),
     };
     let sign_in = sign_in(&config, of_people);
+    let options = api_options(&config, begun.api_tls);
+    let limits = options.limits.clone();
     let pages = match begun.login_listener {
-        Some(listener) => Some(web::serve(listener.into_std()?, begun.web_tls, sign_in.clone())?),
+        Some(listener) => {
+            Some(web::serve(listener.into_std()?, begun.web_tls, sign_in.clone(), limits)?)
+        }
         None => None,
     };
 
@@ -173,7 +177,6 @@ async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(),
         entropy,
     };
     let watching = tokio::spawn(skew::watch(begun.reader.clone(), Arc::clone(&edge.clock)));
-    let options = api_options(&config, begun.api_tls);
     tracing::info!(grpc = %config.grpc_listen, ops = %config.ops_listen, "serving");
     let edge = api::serve(begun.api_listener, edge, options, stop.clone().cancelled_owned());
     let mut edge = tokio::spawn(edge);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::{ACCEPT, HeaderMap};
+use actix_web::http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::page::{Page, page, text};
 use crate::actors::CallError;
+use crate::api::RateLimits;
 use crate::identity::{Callback, Outcome, SignIn, SignInError};
 
 /// Where providers send people back to, as upstream's configurations have it.
@@ -22,12 +23,13 @@ const QUERY_BYTES_MAX: usize = 16 << 10;
 /// What returns are looked at with.
 pub(super) struct Callbacks {
     sign_in: SignIn,
+    limits: RateLimits,
     room: Arc<Semaphore>,
 }
 
 impl Callbacks {
-    pub(super) fn new(sign_in: SignIn) -> Callbacks {
-        Callbacks { sign_in, room: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
+    pub(super) fn new(sign_in: SignIn, limits: RateLimits) -> Callbacks {
+        Callbacks { sign_in, limits, room: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
     }
 }
 
@@ -43,6 +45,13 @@ struct Query {
 
 /// Takes a person back and says what came of it.
 pub(super) async fn answer(request: HttpRequest, callbacks: web::Data<Callbacks>) -> HttpResponse {
+    if let Err(seconds) = admit(&callbacks.limits, &request) {
+        metrics::counter!("muster_login_callbacks_total", "outcome" => Page::TooMany.word())
+            .increment(1);
+        let mut answer = respond(request.headers(), Page::TooMany);
+        answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+        return answer;
+    }
     let shown = match read(request.query_string()) {
         None => Page::Invalid,
         Some(callback) => {
@@ -54,6 +63,14 @@ pub(super) async fn answer(request: HttpRequest, callbacks: web::Data<Callbacks>
     };
     metrics::counter!("muster_login_callbacks_total", "outcome" => shown.word()).increment(1);
     respond(request.headers(), shown)
+}
+
+/// Whether there is room for one more from there; else the seconds until there is.
+fn admit(limits: &RateLimits, request: &HttpRequest) -> Result<(), u64> {
+    let Some(peer) = request.peer_addr() else { return Ok(()) };
+    let values = request.headers().get_all("x-forwarded-for");
+    let forwarded: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    limits.callback(peer.ip(), &forwarded)
 }
 
 /// Anything else.

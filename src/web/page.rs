@@ -20,6 +20,7 @@ pub(super) enum Page {
     IssuerAway,
     Away,
     Busy,
+    TooMany,
     NothingHere,
 }
 
@@ -50,6 +51,7 @@ impl Page {
             Page::IssuerAway => "issuer_away",
             Page::Away => "away",
             Page::Busy => "busy",
+            Page::TooMany => "too_many",
             Page::NothingHere => "nothing_here",
         }
     }
@@ -122,6 +124,13 @@ impl Page {
                 says: "The server takes no more for the moment.",
                 next: LATER,
                 text: "temporary error during authorization: too many people are signing in\n",
+            },
+            Page::TooMany => Words {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                title: "Too many sign-ins come from your network",
+                says: "The server takes no more from there for the moment.",
+                next: LATER,
+                text: "temporary error during authorization: too many sign-ins from your network\n",
             },
             Page::NothingHere => Words {
                 status: StatusCode::NOT_FOUND,

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 
 use super::callback::{self, Callbacks};
+use crate::api::RateLimits;
 use crate::identity::SignIn;
 
 /// Threads that read requests and write pages; what takes long waits on others.
@@ -61,12 +62,18 @@ impl Running {
     }
 }
 
-/// Serves `/authorization-code/callback` on `listener`, on the current runtime.
+/// Serves `/authorization-code/callback` on `listener`, on the current runtime, as often as `limits`
+/// has it.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve(listener: TcpListener, tls: Option<Tls>, sign_in: SignIn) -> std::io::Result<Running> {
-    let callbacks = web::Data::new(Callbacks::new(sign_in));
+pub fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    sign_in: SignIn,
+    limits: RateLimits,
+) -> std::io::Result<Running> {
+    let callbacks = web::Data::new(Callbacks::new(sign_in, limits));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(callbacks.clone())

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Status};
 use crate::support::authority::code;
 use crate::support::client::Client;
 use crate::support::http;
+use crate::support::ports;
 use crate::support::replicas::{Replicas, Setup};
 use crate::support::secured::{ROOT, robot, secured_with, signed, who};
 use crate::support::wait;
@@ -228,6 +229,62 @@ async fn limits_can_be_switched_off_and_one_principal_cannot_take_all() {
     assert_eq!(passed, 40);
     told_to_wait(&who(&client, &token).await.unwrap_err());
     who(&client, ROOT).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_callback_page_is_limited_by_address_and_takes_whatever_comes() {
+    let pages = ports::free();
+    let flags = [format!("--login-listen=127.0.0.1:{pages}"), "--rate-limit=callback=3/10m".into()];
+    let world = secured_with(1, limited(&flags.each_ref().map(String::as_str))).await;
+    let path = "/authorization-code/callback";
+    let back = |address: &str, query: &str| {
+        let headers = [("x-forwarded-for", address), ("accept", "text/html")];
+        http::ask(pages, "GET", &format!("{path}?{query}"), &headers).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(back("192.0.2.1", "code=c&state=s").status, 400);
+    }
+    let refused = back("192.0.2.1", "code=c&state=s");
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+    assert!(refused.body.contains("Too many sign-ins come from your network"), "{}", refused.body);
+    assert_eq!(back("192.0.2.2", "code=c&state=s").status, 400);
+    let metrics = http::get(world.replica(0).ops, "/metrics").unwrap().body;
+    assert!(metrics.contains("muster_rate_limited_total{lane=\"callback\"} 1"), "{metrics}");
+
+    let script = "<script>alert(1)</script>";
+    let encoded = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    let huge = "x".repeat(20 << 10);
+    for (number, query) in [
+        format!("code={encoded}&state={encoded}"),
+        format!("error={encoded}&error_description={encoded}&state={encoded}"),
+        format!("code={script}&state={script}"),
+        "code=c&code=d&state=s".to_owned(),
+        "code=c&state=s&state=t".to_owned(),
+        "code=%00%0d%0aset-cookie:x&state=%ff%fe".to_owned(),
+        "code[]=c&state[]=s".to_owned(),
+        "&&&===&%".to_owned(),
+        "../../etc/passwd".to_owned(),
+        format!("code={huge}&state={huge}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let answer = back(&format!("198.51.100.{number}"), query);
+        assert_eq!(answer.status, 400, "{query:.80}: {}", answer.head);
+        for part in ["alert", "set-cookie", "passwd"] {
+            assert!(!answer.head.contains(part) && !answer.body.contains(part), "{query:.80}");
+        }
+        // What is no address at all is answered with nothing.
+        let policy = "content-security-policy: default-src 'none'";
+        assert!(answer.body.is_empty() || answer.head.contains(policy), "{}", answer.head);
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "NONSENSE"] {
+        let query = format!("{path}?code=c&state=s");
+        let answer = http::ask(pages, method, &query, &[("x-forwarded-for", "192.0.2.9")]).unwrap();
+        assert!((400..500).contains(&answer.status), "{method}: {}", answer.head);
+    }
+    assert_eq!(http::get(pages, "/").unwrap().status, 200, "it serves on");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("audit", &["actors", "clock", "state"]),
     ("actors", &["activation", "address", "clock", "dial", "entropy", "seal", "state"]),
     ("identity", &["actors", "clock", "entropy", "seal", "state"]),
-    ("web", &["actors", "identity"]),
+    ("web", &["actors", "api", "identity"]),
     (
         "api",
         &[

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use muster_proto::auth_v2::{
-    AuthenticateRequest, GetConfigurationRequest, OidcConfig, RestoreAuthTokenRequest,
-    RevokeAuthTokenRequest, RotateRootTokenRequest, SetConfigurationRequest, TokenInfo,
-    WhoAmIRequest,
+    AuthenticateRequest, GetConfigurationRequest, GetOidcLoginRequest, GetRobotTokenRequest,
+    OidcConfig, RestoreAuthTokenRequest, RevokeAuthTokenRequest, RotateRootTokenRequest,
+    SetConfigurationRequest, TokenInfo, WhoAmIRequest,
 };
 use muster_proto::enterprise_v2::ActivateRequest as JoinRequest;
 use muster_proto::identity_v2::{
@@ -20,13 +20,16 @@ use muster_proto::identity_v2::{
 use muster_proto::license_v2::{
     ActivateRequest, AddClusterRequest, HeartbeatRequest, UpdateClusterRequest,
 };
+use muster_proto::muster::v1::membership_client::MembershipClient;
+use muster_proto::muster::v1::{JoinRequest as AdmitRequest, MintJoinTokenRequest};
 
 use crate::support::authority::{Authority, FAR};
 use crate::support::cli::Cli;
 use crate::support::client::Client;
 use crate::support::http;
 use crate::support::replicas::{Replicas, Setup};
-use crate::support::secured::{ROOT, robot, secured_with, signed};
+use crate::support::secured::{ROOT, robot, secure, signed};
+use crate::support::{issuer, ports, wait};
 
 /// A secret that was given to the server, or that it gave.
 struct Planted {
@@ -84,6 +87,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn is_snapshot(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str().to_string_lossy().contains("snap"))
+}
+
 fn holds(bytes: &[u8], part: &[u8]) -> bool {
     let first = part[0];
     bytes
@@ -93,14 +100,14 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
         .any(|(at, _)| bytes[at..].starts_with(part))
 }
 
-/// Gives every secret to every method that takes one, right or wrong; tells all of them.
-async fn plant(world: &Replicas) -> Vec<Planted> {
+/// Gives every secret to every method that takes one, right or wrong.
+async fn plant(world: &Replicas, plot: &mut Plot) {
     let client = world.client(0);
-    let mut plot = Plot::default();
     plot.plant("the root token", ROOT);
-    plant_registry(&client, &mut plot).await;
-    plant_auth(&client, &mut plot).await;
-    plant_identity(&client, &mut plot).await;
+    plant_registry(&client, plot).await;
+    plant_auth(&client, plot).await;
+    plant_identity(&client, plot).await;
+    plant_joins(&client, plot).await;
     // The license itself: a document that every member holds a copy of and that opens nothing here.
     let code = crate::support::authority::code();
     let activate = ActivateRequest { activation_code: code.clone(), expires: None };
@@ -110,7 +117,74 @@ async fn plant(world: &Replicas) -> Vec<Planted> {
         text: code,
         allowed: Some("in the log and in snapshots: each heartbeat's answer carries it in clear"),
     });
-    plot.0
+}
+
+/// `muster.v1.Membership`.
+async fn plant_joins(client: &Client, plot: &mut Plot) {
+    let mut membership = MembershipClient::new(client.channel.clone());
+    let wrong = plot.plant("a wrong join token", "planted-join-token-Q7wq0015");
+    let mint = signed(MintJoinTokenRequest { ttl_seconds: 0 }, ROOT);
+    let minted = membership.mint_join_token(mint).await.unwrap().into_inner().token;
+    let admit = |token: String| AdmitRequest {
+        token,
+        name: "late".to_owned(),
+        peer_address: format!("127.0.0.1:{}", ports::free()),
+        ..AdmitRequest::default()
+    };
+    membership.join(admit(wrong)).await.unwrap_err();
+    let minted = plot.plant("a join token", &minted);
+    membership.join(admit(minted.clone())).await.unwrap();
+    membership.join(admit(minted)).await.unwrap_err();
+}
+
+/// A login that is begun at one replica, comes back to another and fails at the issuer.
+async fn plant_login(client: &Client, pages: u16, plot: &mut Plot) {
+    let secret = plot.plant("the issuer's client secret", "planted-issuer-secret-Q7wq0016");
+    let configuration = OidcConfig {
+        issuer: issuer::start(),
+        client_id: "pachd".to_owned(),
+        client_secret: secret,
+        redirect_uri: "http://localhost:31657/authorization-code/callback".to_owned(),
+        ..OidcConfig::default()
+    };
+    let set = SetConfigurationRequest { configuration: Some(configuration) };
+    client.auth.clone().set_configuration(signed(set, ROOT)).await.unwrap();
+    let begun = client.auth.clone().get_oidc_login(GetOidcLoginRequest {}).await.unwrap();
+    let begun = begun.into_inner();
+    let state = plot.plant("the state of a login", &begun.state);
+    let nonce = begun.login_url.split('&').find_map(|it| it.strip_prefix("nonce=")).unwrap();
+    plot.0.push(Planted {
+        what: "the nonce of a login",
+        text: nonce.to_owned(),
+        allowed: Some("in the log: it signs nobody in, it ties an ID token to its login"),
+    });
+    let code = plot.plant("an authorization code", "planted-authorization-code-Q7wq0017");
+    let path = format!("/authorization-code/callback?code={code}&state={state}");
+    let shown = http::get(pages, &path).unwrap();
+    assert_eq!(shown.status, 401, "{shown:?}");
+    let end = AuthenticateRequest { oidc_state: state, id_token: String::new() };
+    client.auth.clone().authenticate(end).await.unwrap_err();
+}
+
+/// The replica that leads; who may ask a replica itself is nobody without a token.
+fn leader(world: &Replicas) -> usize {
+    wait::until("a leader", || {
+        (0..world.len()).filter(|at| world.is_running(*at)).find(|at| {
+            http::get(world.replica(*at).ops, "/leaderz").is_some_and(|it| it.status == 200)
+        })
+    })
+}
+
+/// Starts a replica with an audit file and a port for pages of its own.
+fn launch(world: &mut Replicas, folder: &Path, at: usize, pages: u16) {
+    let mut command = world.command(at);
+    command.arg("--audit-file").arg(audit_file(folder, at));
+    command.arg(format!("--login-listen=127.0.0.1:{pages}"));
+    world.launch_as(at, &mut command);
+}
+
+fn audit_file(folder: &Path, at: usize) -> PathBuf {
+    folder.join(format!("audit-{at}.jsonl"))
 }
 
 /// `license_v2` and `enterprise_v2`.
@@ -233,8 +307,8 @@ async fn plant_identity(client: &Client, plot: &mut Plot) {
 }
 
 /// Asks for everything that there is to be read, and gives what was answered.
-fn read_all(world: &Replicas) -> Vec<(String, Vec<u8>)> {
-    let cli = Cli::connected(&world.pachd_address(0));
+fn read_all(world: &Replicas, at: usize) -> Vec<(String, Vec<u8>)> {
+    let cli = Cli::connected(&world.pachd_address(at));
     cli.ok_with(&["auth", "use-auth-token"], &format!("{ROOT}\n"));
     let mut read = Vec::new();
     for words in [
@@ -254,14 +328,12 @@ fn read_all(world: &Replicas) -> Vec<(String, Vec<u8>)> {
     ] {
         let arguments: Vec<&str> = words.split(' ').collect();
         let ran = cli.run(&arguments);
-        read.push((format!("stdout of {words}"), ran.out.into_bytes()));
-        read.push((format!("stderr of {words}"), ran.err.into_bytes()));
+        read.push((format!("stdout of {words} at {at}"), ran.out.into_bytes()));
+        read.push((format!("stderr of {words} at {at}"), ran.err.into_bytes()));
     }
-    for at in 0..world.len() {
-        for path in ["/metrics", "/healthz", "/readyz"] {
-            let body = http::get(world.replica(at).ops, path).unwrap().body;
-            read.push((format!("{path} of replica {at}"), body.into_bytes()));
-        }
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        let body = http::get(world.replica(at).ops, path).unwrap().body;
+        read.push((format!("{path} of replica {at}"), body.into_bytes()));
     }
     read
 }
@@ -277,20 +349,43 @@ async fn no_planted_secret_is_in_anything_that_a_run_writes() {
             format!("--data-key-file={}", key.display()),
             "--log-level=trace".to_owned(),
             "--snapshot-entries=5".to_owned(),
-            format!("--audit-file={}", folder.path().join("audit.jsonl").display()),
         ],
-        env: vec![("MUSTER_BOOTSTRAP_TOKEN".to_owned(), "planted-bootstrap-Q7wq0014".to_owned())],
         ..Setup::default()
     };
-    // One replica: three would write one audit file. What replicas tell each other is what is in
-    // the log.
-    let mut world = secured_with(1, setup).await;
-    let mut secrets = Plot(plant(&world).await);
+    let mut world = Replicas::prepare(3, setup);
+    let pages: Vec<u16> = (0..3).map(|_| ports::free()).collect();
+    for at in 0..3 {
+        launch(&mut world, folder.path(), at, pages[at]);
+    }
+    world.wait_ready();
+    secure(&world.client(0)).await;
+    let mut secrets = Plot::default();
+    plant(&world, &mut secrets).await;
     secrets.plant("the data key", data_key);
-    secrets.plant("the bootstrap token", "planted-bootstrap-Q7wq0014");
-    let mut written = read_all(&world);
-    world.terminate(0);
-    let data = world.data(0);
+    let shared = fs::read_to_string(world.folder().join("token")).unwrap();
+    secrets.plant("the bootstrap token", &shared);
+
+    // A new leader takes over, and the old one comes back to snapshots that others made.
+    let old = leader(&world);
+    world.kill(old);
+    let next = leader(&world);
+    let third = 3 - old - next;
+    let late = wait::until_ok("a token of the new leader", || async {
+        let request = GetRobotTokenRequest { robot: "late".to_owned(), ttl: 60 };
+        let asked = world.client(next).auth.get_robot_token(signed(request, ROOT)).await;
+        asked.map(|answer| answer.into_inner().token)
+    })
+    .await;
+    secrets.plant("a token of the new leader", &late);
+    plant_login(&world.client(third), pages[next], &mut secrets).await;
+    launch(&mut world, folder.path(), old, pages[old]);
+    world.wait_ready_one(old);
+
+    let mut written: Vec<_> = (0..3).flat_map(|at| read_all(&world, at)).collect();
+    for at in 0..3 {
+        world.terminate(at);
+    }
+    let data: Vec<PathBuf> = (0..3).map(|at| world.data(at)).collect();
     let own = [key, world.folder().join("token")];
     let files = files_below(world.folder()).into_iter().chain(files_below(folder.path()));
     for path in files.filter(|path| !own.contains(path)) {
@@ -298,7 +393,7 @@ async fn no_planted_secret_is_in_anything_that_a_run_writes() {
     }
     let sizes: usize = written.iter().map(|(_, bytes)| bytes.len()).sum();
     assert!(sizes > 100_000, "{sizes} bytes are hardly all that was written");
-    let in_data = |name: &str| Path::new(name).starts_with(&data);
+    let in_data = |name: &str| data.iter().any(|data| Path::new(name).starts_with(data));
     let mut leaks = Vec::new();
     let mut excused = 0;
     for secret in &secrets.0 {
@@ -314,8 +409,12 @@ async fn no_planted_secret_is_in_anything_that_a_run_writes() {
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
     // The search does find what is there.
     assert!(excused > 0, "the activation code is not even where it has to be");
-    let records = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
-    assert!(records.lines().count() > 15, "{records}");
+    for at in 0..3 {
+        let records = fs::read_to_string(audit_file(folder.path(), at)).unwrap();
+        assert!(records.lines().count() > 15, "{records}");
+        let snapshots = files_below(&data[at]).iter().filter(|it| is_snapshot(it)).count();
+        assert!(snapshots > 0, "replica {at} has made no snapshot");
+    }
 }
 
 #[test]

@@ -109,6 +109,22 @@ impl RateLimits {
         Ok(Attempt { limits: self.clone(), keys: Some(keys) })
     }
 
+    /// Asks leave to look at somebody whom a provider sent back; `forwarded` are the values of
+    /// `x-forwarded-for`.
+    ///
+    /// # Errors
+    /// Whole seconds until there is room again.
+    pub fn callback(&self, peer: IpAddr, forwarded: &[&str]) -> Result<(), u64> {
+        let from = self.0.origins.behind(peer.to_canonical(), forwarded);
+        let Some(site) = self.site(from) else { return Ok(()) };
+        let address = self.key(site);
+        let taken = self.with(Limit::Callback, |buckets, now| buckets.take(address, now));
+        taken.unwrap_or(Ok(())).map_err(|wait| {
+            count(Limit::Callback);
+            retry::whole_seconds(Duration::from_micros(wait))
+        })
+    }
+
     /// What counts as one address, unless it is never limited.
     fn site(&self, from: IpAddr) -> Option<u128> {
         (!self.0.origins.is_unlimited(from)).then(|| origin::site(from))
@@ -184,6 +200,7 @@ impl Limit {
             Limit::Token => "too many requests came with a token that nobody has",
             Limit::SignIn => "too many sign-ins failed",
             Limit::Login => "too many logins were begun",
+            Limit::Callback => "too many people came back from their provider",
             Limit::Open => "too many requests came without a token",
             Limit::Principal => "too many requests came from this principal",
         }
@@ -193,11 +210,15 @@ impl Limit {
 /// The answer to one that has to wait so many microseconds. Its text is none that clients match.
 fn refused(limit: Limit) -> impl Fn(u64) -> Status {
     move |wait| {
-        metrics::counter!("muster_rate_limited_total", "lane" => limit.name()).increment(1);
+        count(limit);
         let wait = Duration::from_micros(wait);
         let seconds = retry::whole_seconds(wait);
         retry::exhausted(&format!("{}: ask again in {seconds} s", limit.text()), wait)
     }
+}
+
+fn count(limit: Limit) {
+    metrics::counter!("muster_rate_limited_total", "lane" => limit.name()).increment(1);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

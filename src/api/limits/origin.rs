@@ -72,24 +72,20 @@ impl Origins {
         let tls = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
         let info = plain.or_else(|| tls.map(TlsConnectInfo::get_ref));
         let peer = info?.remote_addr()?.ip().to_canonical();
-        Some(self.behind(peer, headers))
+        let values = headers.get_all(FORWARDED).iter();
+        let forwarded: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+        Some(self.behind(peer, &forwarded))
     }
 
-    /// The last address on the way that is none of our proxies. What lies before it, anybody may
-    /// have written.
-    fn behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// The last address on the way that is none of our proxies, by the values of `x-forwarded-for`.
+    /// What lies before it, anybody may have written.
+    pub(super) fn behind(&self, peer: IpAddr, forwarded: &[&str]) -> IpAddr {
         let mut nearest = peer;
-        let listed: Vec<&str> = headers
-            .get_all(FORWARDED)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .collect();
-        for text in listed.iter().rev() {
+        for text in forwarded.iter().flat_map(|value| value.split(',')).rev() {
             if !self.is_proxy(nearest) {
                 break;
             }
-            let Some(address) = forwarded(text.trim()) else { break };
+            let Some(address) = read(text.trim()) else { break };
             nearest = address.to_canonical();
         }
         nearest
@@ -107,7 +103,7 @@ impl Origins {
 }
 
 /// An address with or without a port, of IPv6 with or without brackets.
-fn forwarded(text: &str) -> Option<IpAddr> {
+fn read(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').split(']').next()?;
     let socket = || text.parse::<std::net::SocketAddr>().map(|it| it.ip());
     bare.parse().or_else(|_| socket()).ok()
@@ -157,13 +153,8 @@ mod tests {
     fn only_trusted_proxies_are_believed_and_only_for_what_they_saw() {
         let origins =
             Origins { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Origins::default() };
-        let behind = |peer: &str, forwarded: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append(FORWARDED, value.parse().unwrap());
-            }
-            origins.behind(ip(peer), &headers).to_string()
-        };
+        let behind =
+            |peer: &str, forwarded: &[&str]| origins.behind(ip(peer), forwarded).to_string();
         assert_eq!(behind("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "no proxy of ours");
         assert_eq!(behind("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(behind("10.0.0.1", &["1.1.1.1, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");

@@ -21,6 +21,8 @@ pub(super) enum Limit {
     SignIn,
     /// Logins begun, from one address: each takes room until it ends.
     Login,
+    /// People whom a provider sends back to the callback page, from one address.
+    Callback,
     /// Calls without a token but heartbeats, from one address.
     Open,
     /// Calls of one principal.
@@ -41,7 +43,7 @@ const fn row(limit: Limit, name: &'static str, count: u32, seconds: u64) -> Row 
 }
 
 /// Every limit once, in the order of the enum, with what holds when nobody says anything.
-pub(super) const ROWS: [Row; 8] = [
+pub(super) const ROWS: [Row; 9] = [
     row(Limit::HeartbeatSecret, "heartbeat-secret", 10, 300),
     row(Limit::HeartbeatId, "heartbeat-id", 100, 600),
     row(Limit::HeartbeatAddress, "heartbeat-address", 1000, 600),
@@ -49,6 +51,8 @@ pub(super) const ROWS: [Row; 8] = [
     row(Limit::SignIn, "sign-in", 100, 600),
     // Ten thousand logins of ten minutes fit into the state.
     row(Limit::Login, "login", 600, 600),
+    // Who began a login comes back once, and may reload the page.
+    row(Limit::Callback, "callback", 1200, 600),
     row(Limit::Open, "open", 60_000, 60),
     row(Limit::Principal, "principal", 60_000, 60),
 ];

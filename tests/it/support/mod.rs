@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod http;
+pub(crate) mod issuer;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod replicas;

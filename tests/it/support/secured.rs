@@ -45,12 +45,16 @@ pub(crate) async fn secured(size: usize) -> Replicas {
 /// Replicas with a license and auth on, whose root token is [`ROOT`].
 pub(crate) async fn secured_with(size: usize, setup: Setup) -> Replicas {
     let world = Replicas::start_with(size, setup);
-    let client = world.client(0);
-    license(&client).await;
+    secure(&world.client(0)).await;
+    world
+}
+
+/// Stores a license, ties the server to itself and turns auth on with [`ROOT`].
+pub(crate) async fn secure(client: &Client) {
+    license(client).await;
     let request = ActivateRequest { root_token: ROOT.to_owned() };
     let activated = client.auth.clone().activate(request).await.unwrap().into_inner();
     assert_eq!(activated.pach_token, ROOT);
-    world
 }
 
 /// A new token for a robot.
