@@ -354,8 +354,8 @@ async fn no_planted_secret_is_in_anything_that_a_run_writes() {
     };
     let mut world = Replicas::prepare(3, setup);
     let pages: Vec<u16> = (0..3).map(|_| ports::free()).collect();
-    for at in 0..3 {
-        launch(&mut world, folder.path(), at, pages[at]);
+    for (at, page) in pages.iter().enumerate() {
+        launch(&mut world, folder.path(), at, *page);
     }
     world.wait_ready();
     secure(&world.client(0)).await;
@@ -409,10 +409,10 @@ async fn no_planted_secret_is_in_anything_that_a_run_writes() {
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
     // The search does find what is there.
     assert!(excused > 0, "the activation code is not even where it has to be");
-    for at in 0..3 {
+    for (at, data) in data.iter().enumerate() {
         let records = fs::read_to_string(audit_file(folder.path(), at)).unwrap();
         assert!(records.lines().count() > 15, "{records}");
-        let snapshots = files_below(&data[at]).iter().filter(|it| is_snapshot(it)).count();
+        let snapshots = files_below(data).iter().filter(|it| is_snapshot(it)).count();
         assert!(snapshots > 0, "replica {at} has made no snapshot");
     }
 }
