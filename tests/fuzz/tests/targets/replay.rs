@@ -99,7 +99,7 @@ fn the_records_of_a_state() {
     check!().with_iterations(3_000).with_type::<(u8, Damage)>().for_each(|(at, damage)| {
         let mut given: Vec<Bytes> = records.iter().cloned().map(Bytes::from).collect();
         let at = usize::from(*at) % given.len();
-        given[at] = damage.of(&records).into();
+        given[at] = damage.of(&records[at..=at]).into();
         if let Ok(loaded) = Replicated::<Machine>::load(&mut given.into_iter()) {
             drop(reloaded(&loaded));
         }
