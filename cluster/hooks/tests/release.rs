@@ -43,9 +43,9 @@ fn the_release_profile_has_no_debug_assertions_and_only_the_simulator_asks_for_h
     let manifest = read("Cargo.toml");
     let release = manifest.split("[profile.release]").nth(1).unwrap();
     assert!(!release.split("\n[").next().unwrap().contains("debug-assertions"));
-    for file in ["Cargo.toml", "cluster/Cargo.toml", "proto/Cargo.toml"] {
+    for file in ["Cargo.toml", "cluster/Cargo.toml", "proto/Cargo.toml", "tests/fuzz/Cargo.toml"] {
         assert!(!read(file).contains("\"simulated\""), "{file} asks for hooks");
     }
     assert!(read("chaos/Cargo.toml").contains("features = [\"simulated\"]"));
-    assert!(read("deploy/docker/Dockerfile").contains("cargo build --release"));
+    assert!(read("deploy/static/build").contains("cargo build --release"));
 }
