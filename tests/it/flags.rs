@@ -72,10 +72,12 @@ fn collect(cli: &Cli, command: &[String], flags: &mut BTreeSet<(Vec<String>, Str
 
 fn assert_survived(cli: &Cli, words: &[OsString]) {
     let errors = tempfile::tempfile().unwrap();
+    // Its own: one call may make what another one stumbles over.
+    let here = tempfile::tempdir().unwrap();
     let mut child = muster()
         .args(words)
         .env("HOME", cli.home())
-        .current_dir(cli.home())
+        .current_dir(here.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors.try_clone().unwrap())
