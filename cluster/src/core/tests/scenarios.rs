@@ -155,8 +155,8 @@ fn a_crash_forgets_nothing_acknowledged() {
     assert_eq!(net.tape(leader).len(), 11);
 }
 
-#[test]
-fn a_replica_far_behind_is_caught_up_by_a_snapshot() {
+/// A leader, and a follower that was cut off for longer than the log reaches back; it still is.
+fn left_behind() -> (Net, ReplicaId, ReplicaId) {
     let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..NEVER };
     let mut net = Net::new(3, policy);
     let leader = net.elect();
@@ -166,6 +166,12 @@ fn a_replica_far_behind_is_caught_up_by_a_snapshot() {
         net.write(leader, &number.to_string());
     }
     assert!(net.disks[&leader].log.mark.index > 50, "the log was not compacted");
+    (net, leader, behind)
+}
+
+#[test]
+fn a_replica_far_behind_is_caught_up_by_a_snapshot() {
+    let (mut net, _, behind) = left_behind();
     net.cut.clear();
     net.agree();
     assert!(net.snapshots_sent > 0);
@@ -178,14 +184,7 @@ fn a_replica_far_behind_is_caught_up_by_a_snapshot() {
 
 #[test]
 fn a_snapshot_transfer_that_breaks_is_begun_anew() {
-    let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..NEVER };
-    let mut net = Net::new(3, policy);
-    let leader = net.elect();
-    let behind = net.follower();
-    net.cut.insert(behind);
-    for number in 0..100 {
-        net.write(leader, &number.to_string());
-    }
+    let (mut net, leader, behind) = left_behind();
     let head = Input::PeerDown(behind);
     net.cut.clear();
     net.until("an offer", |net| net.snapshots_sent > 0);
@@ -198,14 +197,7 @@ fn a_snapshot_transfer_that_breaks_is_begun_anew() {
 
 #[test]
 fn a_snapshot_that_takes_long_to_become_durable_is_offered_once() {
-    let policy = SnapshotPolicy { every_entries: 20, keep_entries: 5, ..NEVER };
-    let mut net = Net::new(3, policy);
-    let leader = net.elect();
-    let behind = net.follower();
-    net.cut.insert(behind);
-    for number in 0..100 {
-        net.write(leader, &number.to_string());
-    }
+    let (mut net, ..) = left_behind();
     net.slow_snapshots = true;
     net.cut.clear();
     net.until("an offer", |net| !net.late.is_empty());
