@@ -73,7 +73,7 @@ pub(crate) fn live_and_sample(plan: Plan, told: bool) -> (Verdict, Samples) {
     let mut world = world_of(plan, told);
     world.samples.begin();
     let verdict = live_in(&mut world);
-    (verdict, world.samples.take())
+    (verdict, world.samples)
 }
 
 fn live_through(plan: Plan, told: bool, journal: bool) -> (Verdict, Vec<Record>) {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::{fs, io, mem};
+use std::{fs, io};
 
 use bytes::Bytes;
 use muster_cluster::core::message::PeerMessage;
 use muster_cluster::log::LogEntry;
 use muster_cluster::sessions::Envelope;
-use muster_proto::muster::log::v1::{Command, command};
+use muster_proto::muster::log::v1::Command;
 use prost::Message as _;
 
 /// Samples kept of one kind.
@@ -38,7 +38,7 @@ impl Samples {
         let Ok(envelope) = Envelope::read(entry.data.clone()) else { return };
         let Ok(command) = Command::decode(envelope.command.clone()) else { return };
         let Some(kind) = &command.kind else { return };
-        keep(&mut self.commands, name_of::<command::Kind>(kind), envelope.command);
+        keep(&mut self.commands, name_of(kind), envelope.command);
     }
 
     /// A message on its way.
@@ -63,11 +63,6 @@ impl Samples {
             }
         }
         Ok(())
-    }
-
-    /// Hands them over and keeps none.
-    pub(crate) fn take(&mut self) -> Self {
-        mem::take(self)
     }
 }
 
