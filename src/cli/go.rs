@@ -1,5 +1,6 @@
 //! Texts in the forms of Go's standard library, which pachctl's users type and read.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use base64::DecodeError;
@@ -7,6 +8,18 @@ use prost_types::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Status};
+
+/// What Go says of a file that cannot be read.
+pub(crate) fn open_error(path: &str, error: &io::Error) -> String {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => "no such file or directory",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::IsADirectory => return format!("read {path}: is a directory"),
+        ErrorKind::InvalidData => return format!("{path} is no text"),
+        _ => return format!("open {path}: {error}"),
+    };
+    format!("open {path}: {reason}")
+}
 
 /// What Go's decoder says of text that is not base64.
 pub(crate) fn base64_error(error: &DecodeError) -> String {

@@ -22,8 +22,9 @@ pub(super) fn end(error: &clap::Error, mut program: Command, words: &[String]) -
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     if is_help {
-        // Printing can only fail when nobody reads.
-        drop(error.print());
+        // On standard output also where a command was left out, as pachctl does it. Printing can only fail when
+        // nobody reads.
+        drop(output::data(&error.render().to_string()));
         return ExitCode::SUCCESS;
     }
     program.build();

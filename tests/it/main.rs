@@ -32,6 +32,7 @@ mod member;
 mod membership;
 mod ops;
 mod pachctl;
+mod pachctl_auth;
 mod parsers;
 mod promises;
 mod rescue;

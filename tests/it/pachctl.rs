@@ -1,79 +1,16 @@
 //! What the nouns that Muster shares with pachctl print, word for word, against real replicas: exit code,
 //! standard output and standard error of every verb, as pachctl 2.11.6 has them.
 //!
-//! Where Muster departs on purpose: a broken context fails only the commands that need it, so that
+//! Where Muster departs on purpose: a verb that does not exist is an error, not a help text; a broken context fails only the commands that need it, so that
 //! `config` can mend it; errors name the variable or pointer that is wrong, where pachctl names another one;
 //! status codes are the better ones where clients match no text; `last_heartbeat` is RFC 3339.
-
-use std::fmt::Write as _;
 
 use expect_test::expect;
 
 use crate::support::authority::code;
 use crate::support::cli::Cli;
 use crate::support::replicas::Replicas;
-
-/// Commands and what they did, with what differs from run to run replaced by its name.
-struct Transcript<'a> {
-    cli: &'a Cli,
-    names: Vec<(String, &'static str)>,
-    text: String,
-}
-
-impl<'a> Transcript<'a> {
-    fn new(cli: &'a Cli, world: &Replicas) -> Transcript<'a> {
-        let names = vec![
-            (world.pachd_address(0), "SERVER"),
-            (code(), "CODE"),
-            (cli.home().display().to_string(), "HOME"),
-        ];
-        Transcript { cli, names, text: String::new() }
-    }
-
-    fn run(&mut self, line: &str) -> &mut Self {
-        self.run_with(line, "")
-    }
-
-    fn run_with(&mut self, line: &str, input: &str) -> &mut Self {
-        let arguments: Vec<&str> = line.split_whitespace().collect();
-        let ran = self.cli.run_with(&arguments, input);
-        let told = |text: &str| {
-            let text = self
-                .names
-                .iter()
-                .fold(text.to_owned(), |text, (what, name)| text.replace(what.as_str(), name));
-            let lines: Vec<String> = text.lines().map(without_chance).collect();
-            lines.iter().fold(String::new(), |text, line| text + line + "\n")
-        };
-        let (out, err) = (told(&ran.out), told(&ran.err));
-        let (line, open) = (
-            told(line),
-            if ran.out.is_empty() || ran.out.ends_with('\n') { "" } else { "(no newline)\n" },
-        );
-        write!(self.text, "$ {line}{out}{open}").unwrap();
-        for line in err.lines() {
-            writeln!(self.text, "2| {line}").unwrap();
-        }
-        if ran.code != 0 {
-            writeln!(self.text, "exit {}", ran.code).unwrap();
-        }
-        self
-    }
-}
-
-/// Drawn secrets and times of now, by their names.
-fn without_chance(line: &str) -> String {
-    for (key, name) in [
-        ("Shared secret: ", "SECRET"),
-        ("last_heartbeat: 2", "TIME"),
-        ("  \"cluster_deployment_id\": ", "DEPLOYMENT"),
-    ] {
-        if line.starts_with(key) && !line.contains("given") {
-            return format!("{}{name}", key.trim_end_matches('2'));
-        }
-    }
-    line.to_owned()
-}
+use crate::support::transcript::Transcript;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a transcript")]

@@ -7,11 +7,14 @@ use muster_proto::auth_v2::{
     ActivateRequest, DeactivateRequest, OidcConfig, SetConfigurationRequest,
 };
 use muster_proto::identity_v2::{
-    CreateOidcClientRequest, DeleteOidcClientRequest, IdentityServerConfig, OidcClient,
+    CreateOidcClientRequest, DeleteAllRequest, DeleteOidcClientRequest,
+    GetIdentityServerConfigRequest, IdentityServerConfig, OidcClient,
     SetIdentityServerConfigRequest,
 };
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Status};
 
-use super::{OnEither, Prompt, keep, read_line, read_token};
+use super::{AnyWords, OnEither, Prompt, keep, read_line, read_token};
 use crate::cli::output::{self, Failure};
 use crate::cli::pachctl::config::{ConfigFile, Which};
 use crate::cli::pachctl::connect::{Invocation, Server};
@@ -48,8 +51,8 @@ pub(crate) struct Activate {
     /// What the provider is asked to tell.
     #[arg(long, value_delimiter = ',', default_value = "email,profile,groups,openid")]
     scopes: Vec<String>,
-    #[arg(hide = true)]
-    ignored: Vec<String>,
+    #[command(flatten)]
+    ignored: AnyWords,
 }
 
 impl Activate {
@@ -72,21 +75,23 @@ impl Activate {
                 return Err(scrubbed(&status).within("error activating Pachyderm auth"));
             }
         }
+        if which == Which::Active {
+            guard_repos_and_pipelines(&server).await?;
+        }
         if self.without_provider {
             return Ok(());
         }
         let file = ConfigFile::load(&invocation.environment)?;
         let own = file.choose(Which::Enterprise, &invocation.environment)?;
-        if own.name != server.context.name {
-            return Err(Failure::pachctl(
-                "auth is on; how people of a member cluster sign in is set up by pachctl",
-            )
-            .hint("--only-activate stops here without a word"));
+        if own.name == server.context.name {
+            return self.sign_in_here(&server).await;
         }
-        self.set_up_provider(&server).await
+        let provider = Server::open(invocation, Which::Enterprise).await?;
+        self.sign_in_there(&provider, &server).await
     }
 
-    async fn set_up_provider(self, server: &Server) -> Result<(), Failure> {
+    /// People sign in at the server's own identity provider.
+    async fn sign_in_here(self, server: &Server) -> Result<(), Failure> {
         let config = IdentityServerConfig { issuer: self.issuer.clone(), ..Default::default() };
         let request = SetIdentityServerConfigRequest { config: Some(config) };
         let answer = server.call(server.identity().set_identity_server_config(request)).await;
@@ -95,6 +100,33 @@ impl Activate {
                 .within("failed to configure identity server issuer")
                 .hint("auth is on; --only-activate leaves the identity provider out")
         })?;
+        let issuer = self.issuer.clone();
+        let outer = "failed to configure OIDC in pachd";
+        self.introduce(server, server, issuer, outer).await
+    }
+
+    /// People sign in at the enterprise server's identity provider, whose issuer counts.
+    async fn sign_in_there(self, provider: &Server, member: &Server) -> Result<(), Failure> {
+        let request = GetIdentityServerConfigRequest {};
+        let answer = provider.call(provider.identity().get_identity_server_config(request)).await;
+        let found = answer.map_err(|status| {
+            scrubbed(&status)
+                .within("failed to get identity server issuer")
+                .hint("auth is on; --only-activate leaves the identity provider out")
+        })?;
+        let issuer = found.config.unwrap_or_default().issuer;
+        // Two full stops: pachctl's words.
+        self.introduce(provider, member, issuer, "failed to configure OIDC in pachd.").await
+    }
+
+    /// Makes `server` a client of the provider.
+    async fn introduce(
+        self,
+        provider: &Server,
+        server: &Server,
+        issuer: String,
+        outer: &str,
+    ) -> Result<(), Failure> {
         let client = OidcClient {
             id: self.client_id.clone(),
             name: self.client_id.clone(),
@@ -103,27 +135,60 @@ impl Activate {
             ..Default::default()
         };
         let request = CreateOidcClientRequest { client: Some(client) };
-        let created = server.call(server.identity().create_oidc_client(request)).await;
+        let created = provider.call(provider.identity().create_oidc_client(request)).await;
         let created = created
             .map_err(|status| scrubbed(&status).within("failed to configure OIDC client ID"))?;
         let configuration = OidcConfig {
-            issuer: self.issuer,
+            issuer,
             client_id: self.client_id.clone(),
             client_secret: created.client.unwrap_or_default().secret,
             redirect_uri: self.redirect,
             scopes: self.scopes,
-            localhost_issuer: true,
+            localhost_issuer: provider.context.name == server.context.name,
             ..Default::default()
         };
         let request = SetConfigurationRequest { configuration: Some(configuration) };
         let set = server.call(server.auth().set_configuration(request)).await;
-        if let Err(status) = set {
-            // So that the next run can create it again; what counts is the first failure.
-            let undo = DeleteOidcClientRequest { id: self.client_id };
-            drop(server.call(server.identity().delete_oidc_client(undo)).await);
-            return Err(scrubbed(&status).within("failed to configure OIDC in pachd"));
-        }
-        Ok(())
+        let Err(status) = set else { return Ok(()) };
+        // So that the next run can create it again. pachctl asks the member, which has no such client.
+        let id = self.client_id;
+        let undo = DeleteOidcClientRequest { id: id.clone() };
+        let undone = provider.call(provider.identity().delete_oidc_client(undo)).await;
+        let failure = scrubbed(&status).within(outer);
+        Err(match undone {
+            Ok(_) => failure,
+            Err(status) => failure.within(&format!(
+                "failed to rollback creation of client with ID: {id}.to retry auth activation, first \
+                 delete this client with 'pachctl idp delete-client {id}'.: {}",
+                status.message()
+            )),
+        })
+    }
+}
+
+/// Tells a cluster's repos and pipelines that auth is on. An enterprise server has none, which is no
+/// failure here; pachctl stops there.
+async fn guard_repos_and_pipelines(server: &Server) -> Result<(), Failure> {
+    let steps = [
+        (PathAndQuery::from_static("/pfs_v2.API/ActivateAuth"), "existing PFS repos"),
+        (PathAndQuery::from_static("/pps_v2.API/ActivateAuth"), "PPS pipelines"),
+    ];
+    for (path, what) in steps {
+        unless_missing(server.call(server.plain_call(path)).await).map_err(|status| {
+            scrubbed(&status).within(&format!(
+                "error configuring auth for {what} - run `pachctl auth activate` again"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// A server that does not know the method has nothing that the call could concern.
+fn unless_missing<T>(answer: Result<T, Status>) -> Result<(), Status> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::Unimplemented => Ok(()),
+        Err(status) => Err(status),
     }
 }
 
@@ -140,6 +205,8 @@ pub(super) async fn deactivate(which: Which, invocation: &Invocation) -> Result<
         return Err(Failure::pachctl("operation aborted"));
     }
     let server = Server::open(invocation, which).await?;
+    let provider = server.call(server.identity().delete_all(DeleteAllRequest {})).await;
+    unless_missing(provider).map_err(|status| scrubbed(&status))?;
     let answer = server.call(server.auth().deactivate(DeactivateRequest {})).await;
     answer.map(drop).map_err(|status| scrubbed(&status))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use muster_proto::auth_v2::{GetConfigurationRequest, OidcConfig, SetConfigurationRequest};
 
 use super::OnEither;
+use crate::cli::go;
 use crate::cli::output::{self, Failure};
 use crate::cli::pachctl::connect::{Invocation, Server};
 use crate::cli::pachctl::failures::scrubbed;
@@ -72,7 +73,8 @@ fn read(file: &str) -> Result<OidcConfig, Failure> {
         fs::read_to_string(file)
     };
     let text = text.map_err(|error| {
-        Failure::pachctl(format!("could not read config from {file:?}: {error}"))
+        let reason = go::open_error(file, &error);
+        Failure::pachctl(format!("could not read config from {file:?}: {reason}"))
     })?;
     let given = OidcDocument::read(&text)
         .map_err(|reason| Failure::pachctl(format!("could not parse config: {reason}")))?;

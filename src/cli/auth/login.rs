@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use muster_proto::auth_v2::{AuthenticateRequest, GetOidcLoginRequest};
 
-use super::{OnEither, Prompt, keep, read_line};
+use super::{AnyWords, OnEither, Prompt, keep, read_line};
 use crate::cli::output::{self, Failure};
 use crate::cli::pachctl::connect::{Invocation, Server};
 use crate::cli::pachctl::failures::scrubbed;
@@ -25,8 +25,8 @@ pub(crate) struct Login {
     /// Sign in with an ID token of the identity provider, read from standard input.
     #[arg(short = 't', long)]
     id_token: bool,
-    #[arg(hide = true)]
-    ignored: Vec<String>,
+    #[command(flatten)]
+    ignored: AnyWords,
 }
 
 impl Login {

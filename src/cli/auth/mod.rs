@@ -24,10 +24,20 @@ pub(crate) enum Auth {
     /// Turn auth on; prints the root token once and stores it in the context.
     Activate(activate::Activate),
     /// Turn auth off and forget every token, role and group.
-    Deactivate(OnEither),
+    Deactivate {
+        #[command(flatten)]
+        on: OnEither,
+        #[command(flatten)]
+        ignored: AnyWords,
+    },
     Login(login::Login),
     /// Forget the context's token.
-    Logout(OnEither),
+    Logout {
+        #[command(flatten)]
+        on: OnEither,
+        #[command(flatten)]
+        ignored: AnyWords,
+    },
     /// Print who the context's token belongs to.
     Whoami(tokens::Whoami),
     /// Store a token read from standard input in the context.
@@ -73,6 +83,13 @@ pub(crate) struct OnEither {
     enterprise: bool,
 }
 
+/// Words that a command takes and does not look at, because pachctl does so.
+#[derive(Debug, Args)]
+pub(crate) struct AnyWords {
+    #[arg(hide = true, value_name = "WORDS")]
+    words: Vec<String>,
+}
+
 impl OnEither {
     fn which(self) -> Which {
         if self.enterprise { Which::Enterprise } else { Which::Active }
@@ -82,9 +99,9 @@ impl OnEither {
 pub(crate) async fn run(command: Auth, invocation: &Invocation) -> Result<(), Failure> {
     match command {
         Auth::Activate(command) => command.run(invocation).await,
-        Auth::Deactivate(on) => activate::deactivate(on.which(), invocation).await,
+        Auth::Deactivate { on, ignored: _ } => activate::deactivate(on.which(), invocation).await,
         Auth::Login(command) => command.run(invocation).await,
-        Auth::Logout(on) => keep(invocation, on.which(), ""),
+        Auth::Logout { on, ignored: _ } => keep(invocation, on.which(), ""),
         Auth::Whoami(command) => command.run(invocation).await,
         Auth::UseAuthToken(on) => {
             output::data("Please paste your Pachyderm auth token:\n")?;

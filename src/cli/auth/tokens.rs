@@ -8,7 +8,7 @@ use muster_proto::auth_v2::{
 use serde_json::json;
 
 use super::activate::WARNING;
-use super::{OnEither, Prompt, read_token};
+use super::{AnyWords, OnEither, Prompt, read_token};
 use crate::cli::go;
 use crate::cli::output::{self, Failure};
 use crate::cli::pachctl::config::Which;
@@ -22,8 +22,8 @@ pub(crate) struct Whoami {
     /// How to print.
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
-    #[arg(hide = true)]
-    ignored: Vec<String>,
+    #[command(flatten)]
+    ignored: AnyWords,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

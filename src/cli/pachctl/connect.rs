@@ -19,11 +19,14 @@ use muster_proto::muster::v1::restore_client::RestoreClient;
 use muster_proto::pfs_v2::Project;
 use muster_proto::versionpb_v2::api_client::ApiClient as VersionClient;
 use tokio::time::Instant;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
+use tonic_prost::ProstCodec;
 
 use super::config::{ConfigFile, Named, Which};
 use super::context::Context;
@@ -244,6 +247,15 @@ impl Server {
     pub(crate) fn audit(&self) -> AuditClient<Authorized> {
         AuditClient::with_interceptor(self.channel.clone(), self.caller.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Calls a method of a service that Muster has not, whose messages are empty.
+    pub(crate) async fn plain_call(&self, path: PathAndQuery) -> Result<Response<()>, Status> {
+        let service = InterceptedService::new(self.channel.clone(), self.caller.clone());
+        let mut method = Grpc::new(service);
+        let unready = |error: &dyn std::fmt::Display| Status::unavailable(error.to_string());
+        method.ready().await.map_err(|error| unready(&error))?;
+        method.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await
     }
 
     /// Waits for a call no longer than the whole command may take.
