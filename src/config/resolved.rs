@@ -178,4 +178,6 @@ pub struct PachydermEnvironment {
     pub cluster_roles: Option<Vec<(String, Vec<String>)>>,
     /// `AUTH_CONFIG` with `AUTH_CLIENT_SECRET`, likewise: where people sign in, set at every start.
     pub auth_config: Option<AuthConfig>,
+    /// The names of those that are set and change nothing, since Muster has no identity provider of its own.
+    pub without_effect: Vec<&'static str>,
 }

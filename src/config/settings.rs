@@ -36,6 +36,8 @@ pub struct Settings {
     values: BTreeMap<&'static str, (Vec<String>, Origin)>,
     /// Upstream's own variables, read for the bootstrap from the environment.
     pub(super) pachyderm: BTreeMap<&'static str, Secret>,
+    /// Those of upstream's own variables that are set and change nothing.
+    pub(super) without_effect: Vec<&'static str>,
     /// What is wrong already, before any value is looked at.
     pub(super) problems: Vec<String>,
 }
@@ -51,6 +53,17 @@ const PACHYDERM: [&str; 9] = [
     "AUTH_CONFIG",
     "AUTH_CLIENT_SECRET",
     "SESSION_DURATION_MINUTES",
+];
+
+/// Variables of Pachyderm's enterprise server that set up what Muster has not: an identity provider of its own.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "IDP_CONFIG",
+    "IDP_CONNECTORS",
+    "IDP_CLIENTS",
+    "IDP_ADDITIONAL_CLIENTS",
+    "TRUSTED_PEERS",
+    "CONSOLE_OAUTH_ID",
+    "DETERMINED_API_URL",
 ];
 
 impl Settings {
@@ -76,13 +89,14 @@ impl Settings {
         for (name, given) in &flags.given {
             values.insert(*name, (given.clone(), Origin::Flag((*name).to_owned())));
         }
+        let set = |name: &&'static str| variable(name).filter(|text| !text.is_empty());
         let pachyderm = PACHYDERM
             .into_iter()
-            .filter_map(|name| Some((name, variable(name)?)))
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(name, text)| (name, Secret::new(text)))
+            .filter_map(|name| Some((name, Secret::new(set(&name)?))))
             .collect();
-        Settings { values, pachyderm, problems }
+        let without_effect =
+            WITHOUT_EFFECT.into_iter().filter(|name| set(name).is_some()).collect();
+        Settings { values, pachyderm, without_effect, problems }
     }
 
     /// The values of a key, none if it is not set.

@@ -64,6 +64,13 @@ pub(super) async fn settle(config: Config, parts: Parts) {
             tracing::warn!(%error, "the group still has this replica at its address of before");
         }
     }
+    if !config.environment.without_effect.is_empty() {
+        tracing::warn!(
+            variables = config.environment.without_effect.join(", "),
+            "set and without effect: Muster has no identity provider of its own; AUTH_CONFIG names the \
+             company's"
+        );
+    }
     settle_license(&config, &parts.license, &deployment_id).await;
     if let Some(token) = &config.environment.root_token {
         tell("the root token", until_answered("the root token", || sign_root(&parts, token)).await);

@@ -1,5 +1,5 @@
 //! Defects of upstream's enterprise server that are done right here and that no test of a whole service shows
-//! already. `promises.rs` has the table of all of them.
+//! already. `promises/` has the table of all of them.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tonic::{Code, Request};
 use crate::support::authority::{Authority, FAR, FAR_SECONDS, PAST, code};
 use crate::support::client::Client;
 use crate::support::replicas::{Replicas, Setup};
-use crate::support::secured::{ROOT, secured, signed};
+use crate::support::secured::{ROOT, secured, signed, who};
 use crate::support::{http, wait};
 
 const SELF: &str = "grpc://localhost:1653";
@@ -228,6 +228,27 @@ async fn d25_a_refused_heartbeat_is_no_error_of_the_call_and_is_logged_as_one() 
     wait::until("the log to tell", || {
         world.printed(0).lines().find(|line| line.contains("ERROR")).map(str::to_owned)
     });
+}
+
+#[tokio::test]
+async fn d38_a_replica_that_lost_its_peers_calls_no_token_bad() {
+    let mut world = secured(3).await;
+    let client = world.client(0);
+    who(&client, ROOT).await.unwrap();
+    world.kill(1);
+    world.kill(2);
+    for token in [ROOT, "nonsense"] {
+        let mut request = signed(auth_v2::WhoAmIRequest {}, token);
+        request.set_timeout(Duration::from_secs(2));
+        let refused = client.auth.clone().who_am_i(request).await.unwrap_err();
+        assert!(
+            matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded),
+            "{token}: {refused:?}"
+        );
+        assert!(!refused.message().contains("token"), "{token}: {refused:?}");
+    }
+    world.restart(1);
+    wait::until_ok("the token to serve again", || who(&client, ROOT)).await;
 }
 
 #[tokio::test]

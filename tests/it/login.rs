@@ -1,5 +1,7 @@
 //! Signing in where there is no provider to sign in at. With one, and a browser: `tests/login`.
 
+use std::sync::atomic::Ordering;
+
 use muster_proto::auth_v2::{
     AuthenticateRequest, GetConfigurationRequest, GetOidcLoginRequest, OidcConfig,
     SetConfigurationRequest,
@@ -8,6 +10,7 @@ use tonic::{Code, Request};
 
 use crate::support::authority::code;
 use crate::support::http;
+use crate::support::issuer;
 use crate::support::ports;
 use crate::support::replicas::{Replicas, Setup};
 use crate::support::secured::{ROOT, secured_with, signed, who};
@@ -54,6 +57,27 @@ async fn who_signs_in_where_nobody_can_is_told_why() {
     let state = AuthenticateRequest { oidc_state: "a".repeat(31), ..Default::default() };
     let refused = auth.authenticate(Request::new(state)).await.unwrap_err();
     assert_eq!(refused.message(), "error during authorization: OIDC state token expired");
+}
+
+#[tokio::test]
+async fn d47_the_issuer_is_asked_once_for_many_logins() {
+    let (issuer, discoveries) = issuer::counted();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("data-key");
+    std::fs::write(&key, "a data key of more than thirty-two bytes").unwrap();
+    let flags = vec![format!("--data-key-file={}", key.display())];
+    let world = secured_with(1, Setup { flags, ..Setup::default() }).await;
+    let mut auth = world.client(0).auth;
+    let configuration = Some(OidcConfig { issuer, localhost_issuer: false, ..configuration() });
+    let set = signed(SetConfigurationRequest { configuration }, ROOT);
+    auth.set_configuration(set).await.unwrap();
+    auth.get_oidc_login(GetOidcLoginRequest {}).await.unwrap();
+    let first = discoveries.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&first), "{first}");
+    for _ in 0..10 {
+        auth.get_oidc_login(GetOidcLoginRequest {}).await.unwrap();
+    }
+    assert_eq!(discoveries.load(Ordering::Relaxed), first);
 }
 
 #[tokio::test]

@@ -15,8 +15,12 @@ impl Check<'_> {
                     .to_owned(),
             );
         }
-        let mut environment =
-            PachydermEnvironment { license_key, enterprise_secret, ..Default::default() };
+        let mut environment = PachydermEnvironment {
+            license_key,
+            enterprise_secret,
+            without_effect: self.settings.without_effect.clone(),
+            ..Default::default()
+        };
         if self.activate_auth() {
             environment.root_token = self.settings.pachyderm.get("AUTH_ROOT_TOKEN").cloned();
             environment.cluster_roles = self.cluster_roles();

@@ -109,6 +109,18 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
 }
 
 #[test]
+fn variables_that_change_nothing_are_known_by_name() {
+    let variable = |name: &str| match name {
+        "IDP_CONNECTORS" => Some("- id: secret".to_owned()),
+        "IDP_CONFIG" => Some(String::new()),
+        _ => None,
+    };
+    let flags = Flags::from_pairs([("data", "/d"), ("insecure", "true")]);
+    let config = Config::check(&Settings::join(&flags, &variable)).unwrap();
+    assert_eq!(config.environment.without_effect, ["IDP_CONNECTORS"]);
+}
+
+#[test]
 fn limits_and_whom_they_spare_are_checked_with_the_rest() {
     let lines = check(&[
         ("data", "/d"),

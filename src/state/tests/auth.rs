@@ -495,6 +495,28 @@ fn a_login_is_found_by_its_whole_state_and_gives_one_token() {
 }
 
 #[test]
+fn an_expired_license_refuses_a_login_and_keeps_it_for_who_becomes_administrator() {
+    check(
+        "at=900 login-start state-1 as=internal
+         login-finish state-1 user:a as=internal
+         at=1001 user user:a token=t1 login=state-1 as=internal
+         login state-1
+         bind user:a clusterAdmin as=root
+         user user:a token=t1 login=state-1 as=internal
+         who as=t1",
+        &expect![[r#"
+            done
+            done
+            no: GATE_CLOSED user:a
+            signed in user:a
+            done
+            token of user:a until=2001
+            user:a until=2001
+        "#]],
+    );
+}
+
+#[test]
 fn logins_that_are_over_go_with_a_command_and_never_the_others() {
     check(
         "login-start early as=internal

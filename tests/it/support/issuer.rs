@@ -2,27 +2,40 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+/// How often its document was asked for.
+pub(crate) type Discoveries = Arc<AtomicUsize>;
 
 /// Starts one that lives as long as the process, and gives its address.
 pub(crate) fn start() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let issuer = format!("http://{}", listener.local_addr().unwrap());
-    let own = issuer.clone();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            answer(stream, &own);
-        }
-    });
-    issuer
+    counted().0
 }
 
-fn answer(mut stream: TcpStream, issuer: &str) {
+pub(crate) fn counted() -> (String, Discoveries) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let discoveries = Discoveries::default();
+    let (own, counted) = (issuer.clone(), Arc::clone(&discoveries));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            answer(stream, &own, &counted);
+        }
+    });
+    (issuer, discoveries)
+}
+
+fn answer(mut stream: TcpStream, issuer: &str, discoveries: &AtomicUsize) {
     let mut head = vec![0; 16 << 10];
     let read = stream.read(&mut head).unwrap_or(0);
     let head = String::from_utf8_lossy(&head[..read]).into_owned();
     let (status, body) = match head.split(' ').nth(1) {
-        Some("/.well-known/openid-configuration") => ("200 OK", document(issuer)),
+        Some("/.well-known/openid-configuration") => {
+            discoveries.fetch_add(1, Ordering::Relaxed);
+            ("200 OK", document(issuer))
+        }
         Some("/jwks") => ("200 OK", "{\"keys\":[]}".to_owned()),
         _ => ("400 Bad Request", "{\"error\":\"invalid_grant\"}".to_owned()),
     };
