@@ -15,7 +15,7 @@ use crate::shadow::{Fold, Sketch};
 use crate::world::{Local, World};
 
 /// Every how many entries the whole states of replicas are compared.
-const COMPARED_EVERY: u64 = 64;
+const COMPARED_EVERY: u64 = 256;
 
 impl Process {
     /// The whole replicated state, sessions and all, as one hash.

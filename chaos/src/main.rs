@@ -55,6 +55,10 @@ use crate::history::Judgement;
 use crate::plan::Plan;
 use crate::run::{Effort, Summary};
 
+/// Worlds are made of many small pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Worlds that continuous integration lives through twice.
 const CI_DETERMINISM: u64 = 20;
 /// Fresh worlds in continuous integration, unless told otherwise.

@@ -243,7 +243,7 @@ impl World {
 }
 
 /// Every snapshot of the first so many entries is loaded on trial, every second of the next, and so on.
-const ENTRIES_A_TRIAL: u64 = 500;
+const ENTRIES_A_TRIAL: u64 = 100;
 
 /// What was saved loads into a state that saves the same; tells its hash.
 fn round_trip(place: Place, picture: &Picture<Machine>) -> Result<u64, Violation> {

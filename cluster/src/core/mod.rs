@@ -173,7 +173,7 @@ impl Core {
             unwritten,
             ticks: 0,
             attempts: 0,
-            writes: Writes::new(node.raft.term, node.raft.vote),
+            writes: Writes::new(node.raft.term, node.raft.vote, node.raft.raft_log.committed),
             proposals,
             reads: Reads::new(config.me, config.incarnation),
             transfers: Transfers::new(config.incarnation),
@@ -214,6 +214,7 @@ impl Core {
             }
             self.ready(out)?;
         }
+        self.farewell(out);
         if !self.record.removed {
             self.snapshots_due(out);
         }
@@ -265,7 +266,7 @@ impl Core {
     }
 
     fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let clogged = self.is_clogged();
+        let clogged = self.is_clogged() || self.record.leaving.is_some();
         let incarnation = self.config.incarnation;
         let tick = self.ticks;
         let mut place = proposals::Place { node: &mut self.node, now, tick, clogged, incarnation };

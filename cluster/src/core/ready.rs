@@ -6,14 +6,14 @@ use muster_hooks::mutant;
 use protobuf::Message as _;
 use raft::{
     Ready, StateRole,
-    eraftpb::{Message, MessageType},
+    eraftpb::{Entry, Message, MessageType},
 };
 
 use super::{
     Core, CoreError, conf,
     io::{Leadership, Output, Role},
     message::{Kind, PeerMessage},
-    tail,
+    record, tail,
 };
 use crate::{
     log::{HardState, LogBatch, LogEntry, LogMark},
@@ -37,11 +37,13 @@ pub(super) struct Writes {
     held: Vec<(u64, Message)>,
     /// Term and vote of the newest write.
     vote: (u64, u64),
+    /// Its commit index.
+    commit: u64,
 }
 
 impl Writes {
-    pub(super) fn new(term: u64, vote: u64) -> Self {
-        Self { vote: (term, vote), ..Self::default() }
+    pub(super) fn new(term: u64, vote: u64, commit: u64) -> Self {
+        Self { vote: (term, vote), commit, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,14 +112,23 @@ impl Core {
             if self.record.removed {
                 return Ok(());
             }
-            self.snapshots.handed(&committed);
-            let entries: Vec<LogEntry> = committed.into_iter().map(tail::from_raft).collect();
-            out.push(Output::Apply { entries });
+            let mut committed = committed;
+            committed.retain(|entry| self.is_for_me(entry.index));
+            self.hand_on(committed, out);
         }
         for answer in answers {
             self.reads.answered(&answer.request_ctx, answer.index, out);
         }
         Ok(())
+    }
+
+    fn hand_on(&mut self, committed: Vec<Entry>, out: &mut Vec<Output>) {
+        if committed.is_empty() {
+            return;
+        }
+        self.snapshots.handed(&committed);
+        let entries: Vec<LogEntry> = committed.into_iter().map(tail::from_raft).collect();
+        out.push(Output::Apply { entries });
     }
 
     /// Puts what must be remembered into the tail and on its way to the disk.
@@ -151,15 +162,17 @@ impl Core {
             self.node.mut_store().set_hard_state(hard_state.clone());
         }
         let data = !entries.is_empty() || installed.is_some();
-        // A commit index alone is not worth a write: the next one carries it.
-        if data || (votes && !mutant!(ForgetVote)) {
+        let commit = self.durable_commit(ready.committed_entries()).max(self.writes.commit);
+        // A commit index alone is not worth a write: the next one carries it. Unless somebody may leave for it: whoever
+        // stays has to know it after a crash as well, since nobody could be asked any more.
+        let is_step = |entry: &Entry| record::step_in(entry).is_some() && !mutant!(LeaveUntold);
+        let steps = ready.committed_entries().iter().any(is_step);
+        let votes = votes || steps;
+        if data || steps || (votes && !mutant!(ForgetVote)) {
             let raft = &self.node.raft;
+            self.writes.commit = commit;
             batch.entries = entries.into_iter().map(tail::from_raft).collect();
-            batch.hard_state = Some(HardState {
-                term: raft.term,
-                vote: raft.vote,
-                commit: raft.raft_log.committed,
-            });
+            batch.hard_state = Some(HardState { term: raft.term, vote: raft.vote, commit });
             batch.conf = self.unwritten.take();
             self.writes.pending.push_back(Write { number, votes, data });
             out.push(Output::Persist { number, batch });

@@ -2,9 +2,14 @@
 //! move with what is handed on, not with what the applier reports: so a snapshot's picture, which is
 //! asked for in the same order, always fits them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use raft::eraftpb::{Entry, EntryType};
+use muster_hooks::mutant;
+use protobuf::Message as _;
+use raft::{
+    StateRole,
+    eraftpb::{ConfChangeType, ConfChangeV2, Entry, EntryType},
+};
 
 use super::{Core, CoreConfig, CoreError, conf, io::Output};
 use crate::{
@@ -22,6 +27,16 @@ pub(super) struct Record {
     pub(super) time: Timestamp,
     /// This replica is no member any more.
     pub(super) removed: bool,
+    /// It leads, and its removal is agreed on: it stays until the others know.
+    pub(super) leaving: Option<Leaving>,
+}
+
+/// A leader that is to go.
+pub(super) struct Leaving {
+    /// The entry that removes it.
+    index: u64,
+    /// The voters that are left.
+    voters: BTreeSet<ReplicaId>,
 }
 
 impl Record {
@@ -50,7 +65,7 @@ impl Record {
             GroupRecord::of_settings(belonging(&config.founders), &belonging(&config.members))
         });
         let time = snapshot.map_or(Timestamp(0), |meta| meta.time);
-        Ok(Self { group: Arc::new(group), conf, time, removed: false })
+        Ok(Self { group: Arc::new(group), conf, time, removed: false, leaving: None })
     }
 
     fn told(&self) -> Output {
@@ -109,13 +124,16 @@ impl Core {
     }
 
     /// Takes note of entries that are about to be handed to the applier. Ends early when this replica
-    /// itself is removed.
+    /// itself is removed: the entries from there on are not for it.
     pub(super) fn note(
         &mut self,
         entries: &[Entry],
         out: &mut Vec<Output>,
     ) -> Result<(), CoreError> {
         for entry in entries {
+            if self.record.removed || self.record.leaving.is_some() {
+                break;
+            }
             if entry.data.is_empty() && entry.context.is_empty() {
                 continue;
             }
@@ -127,11 +145,13 @@ impl Core {
                 }
                 EntryType::EntryNormal | EntryType::EntryConfChange => {}
             }
-            if self.record.removed {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// Whether an entry is still for this replica.
+    pub(super) fn is_for_me(&self, index: u64) -> bool {
+        self.record.leaving.as_ref().is_none_or(|leaving| index < leaving.index)
     }
 
     fn note_wish(&mut self, entry: &Entry, out: &mut Vec<Output>) -> Result<(), CoreError> {
@@ -164,14 +184,20 @@ impl Core {
         let place = Place { index: entry.index, time: self.record.time };
         let before = self.tombstones();
         let member = self.record.conf.contains(self.config.me);
-        let group = Arc::make_mut(&mut self.record.group);
+        let mut group = self.record.group.as_ref().clone();
         let Some(after) = group.apply_step(place, &step, &self.record.conf) else { return Ok(()) };
-        self.record.conf = after;
-        if member && !self.record.conf.contains(self.config.me) {
+        if member && !after.contains(self.config.me) {
             // Raft itself would not survive that as a leader.
-            self.leave(out);
+            if self.node.raft.state == StateRole::Leader && !mutant!(LeaveUntold) {
+                let (index, voters) = (entry.index, after.voters);
+                self.record.leaving = Some(Leaving { index, voters });
+            } else {
+                self.leave(out);
+            }
             return Ok(());
         }
+        self.record.group = Arc::new(group);
+        self.record.conf = after;
         let now = self.node.apply_conf_change(&conf::change_of(&step))?;
         debug_assert_eq!(conf::from_raft(&now), self.record.conf);
         self.changed(entry.index, before, out);
@@ -195,6 +221,51 @@ impl Core {
                 out.push(Output::Answered { sequence, outcome });
             }
         }
+    }
+
+    /// Goes, once the others know that they can go on alone. Until then they may need this vote: of two
+    /// voters, the other one cannot know that it is the only one left.
+    pub(super) fn farewell(&mut self, out: &mut Vec<Output>) {
+        let Some(leaving) = &self.record.leaving else { return };
+        let raft = &self.node.raft;
+        let knows = |id: &&ReplicaId| {
+            raft.prs().get(id.0).is_some_and(|peer| peer.committed_index >= leaving.index)
+        };
+        let is_known = leaving.voters.iter().filter(knows).count() > leaving.voters.len() / 2;
+        if is_known || raft.state != StateRole::Leader {
+            self.leave(out);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_leaving(&self) -> bool {
+        self.record.leaving.is_some()
+    }
+
+    /// What goes to the disk as committed, with entries that are about to be handed on. A leader leaves its own removal
+    /// out: one that ends before the others know of it has to come up as a member.
+    pub(super) fn durable_commit(&self, committed: &[Entry]) -> u64 {
+        let raft = &self.node.raft;
+        if mutant!(LeaveUntold) {
+            return raft.raft_log.committed;
+        }
+        let leads = raft.state == StateRole::Leader;
+        let removal = match &self.record.leaving {
+            Some(leaving) => Some(leaving.index),
+            None => committed.iter().find(|it| leads && self.may_remove_me(it)).map(|it| it.index),
+        };
+        removal.map_or(raft.raft_log.committed, |index| raft.raft_log.committed.min(index - 1))
+    }
+
+    /// Whether an entry names this replica as one to go, or ends a change that may have.
+    fn may_remove_me(&self, entry: &Entry) -> bool {
+        let Some(step) = step_in(entry) else { return false };
+        let me = self.config.me.0;
+        let names_me = |change: &raft::eraftpb::ConfChangeSingle| {
+            change.node_id == me && change.get_change_type() == ConfChangeType::RemoveNode
+        };
+        step.changes.is_empty() && !self.record.conf.voters.contains(&self.config.me)
+            || step.changes.iter().any(names_me)
     }
 
     /// This replica is no member any more.
@@ -223,4 +294,11 @@ impl Core {
         self.contacts.retain(|id, _| group.members.contains_key(id));
         out.push(self.record.told());
     }
+}
+
+/// The step of the configuration in an entry, if it is one.
+pub(super) fn step_in(entry: &Entry) -> Option<ConfChangeV2> {
+    (entry.get_entry_type() == EntryType::EntryConfChangeV2)
+        .then(|| ConfChangeV2::parse_from_bytes(&entry.data).ok())
+        .flatten()
 }

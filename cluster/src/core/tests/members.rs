@@ -309,3 +309,48 @@ fn a_leader_that_is_removed_before_it_knows_stops() {
     net.write(leader, "on");
     net.agree();
 }
+
+/// Two voters, the second of which leads and is to go: the entry is on both disks and was not agreed on before its
+/// leader ended.
+fn about_to_leave_one_of_two() -> (Net, ReplicaId, ReplicaId) {
+    let (stays, goes) = (ReplicaId(1), ReplicaId(2));
+    let mut net = Net::new(1, NEVER);
+    net.elect();
+    net.join(stays, goes.0);
+    net.change(stays, promote(&[goes.0], true)).unwrap();
+    voters_are(&mut net, &[1, 2]);
+    let sequence = net.ask(stays, remove(&[goes.0], false));
+    net.run();
+    assert!(net.replicas[&stays].outcomes.contains_key(&sequence), "it was begun");
+    // Only the other one's disk takes the step.
+    net.hung.insert(stays);
+    net.tick();
+    net.crash(stays);
+    net.start(stays);
+    (net, stays, goes)
+}
+
+#[test]
+fn a_leader_that_goes_tells_the_only_one_left_first() {
+    let (mut net, stays, goes) = about_to_leave_one_of_two();
+    net.until("it is gone", |net| net.removed.contains(&goes));
+    assert_eq!(net.elect(), stays);
+    net.write(stays, "alone");
+    assert_eq!(net.conf(stays), [stays.0]);
+}
+
+#[test]
+fn a_leader_that_ends_before_it_could_tell_comes_up_as_a_member() {
+    let (mut net, stays, goes) = about_to_leave_one_of_two();
+    // Both have agreed, and the leader alone knows.
+    net.until_just("agreed", |net| {
+        net.replicas.get(&goes).is_some_and(|replica| replica.core.is_leaving())
+    });
+    net.crash(stays);
+    net.start(stays);
+    net.crash(goes);
+    net.start(goes);
+    net.until("it is gone", |net| net.removed.contains(&goes));
+    assert_eq!(net.elect(), stays);
+    net.write(stays, "alone");
+}

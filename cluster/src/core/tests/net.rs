@@ -206,11 +206,22 @@ impl Net {
     }
 
     pub(super) fn tick(&mut self) {
+        self.tick_to(|_| false);
+    }
+
+    /// A tick that stops right after the step that made something hold.
+    fn tick_to(&mut self, holds: impl Fn(&Self) -> bool) -> bool {
         self.now += 50_000;
         for id in self.live() {
             self.replicas.get_mut(&id).unwrap().inbox.push_back(Input::Tick);
         }
-        self.run();
+        self.run_to(holds)
+    }
+
+    /// Ticks until right after the step that makes something hold.
+    pub(super) fn until_just(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let came = (0..400).any(|_| self.tick_to(&holds));
+        assert!(came, "it never came to this: {what}");
     }
 
     /// Ticks until something holds, within reason.
@@ -225,6 +236,11 @@ impl Net {
     }
 
     pub(super) fn run(&mut self) {
+        self.run_to(|_| false);
+    }
+
+    /// Runs until nothing is left to do, or something holds.
+    fn run_to(&mut self, holds: impl Fn(&Self) -> bool) -> bool {
         loop {
             let mut idle = true;
             for id in self.live() {
@@ -233,13 +249,16 @@ impl Net {
                 if !inputs.is_empty() {
                     idle = false;
                     self.step(id, inputs);
+                    if holds(self) {
+                        return true;
+                    }
                 }
                 if !self.hung.contains(&id) {
                     idle &= !self.flush(id);
                 }
             }
             if idle {
-                return;
+                return false;
             }
         }
     }
@@ -346,6 +365,12 @@ impl Net {
             Output::Removed => {
                 self.removed.insert(id);
                 self.crash(id);
+                // What it said last may be lost with its connections.
+                let last =
+                    |input: &Input| matches!(input, Input::Received { from, .. } if *from == id);
+                for other in self.replicas.values_mut() {
+                    other.inbox.retain(|input| !last(input));
+                }
             }
         }
     }
