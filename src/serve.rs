@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::TrustRoots;
 use crate::actors::{
-    ActorThread, Auditor, AuditorOptions, Heartbeats, License, LicenseOptions, Machine, Proposer,
-    Reader, Replica, Session, SessionOptions, Tie, TieOptions,
+    ActorThread, Auditor, AuditorOptions, Codes, Heartbeats, License, LicenseOptions, Machine,
+    Proposer, Reader, Replica, Session, SessionOptions, Tie, TieOptions,
 };
 use crate::api::{self, Api, ApiOptions, Lanes, RateLimits, Selfhood};
 use crate::audit::Sink;
@@ -123,12 +123,7 @@ async fn begin(config: &Config, ops: Ops) -> Result<Begun, ServeError> {
 async fn serve(config: Config, begun: Begun, mut signals: Signals) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let places = Places {
-        keys: begun.keys,
-        group: begun.group.clone(),
-        reader: begun.reader.clone(),
-        replica: begun.replica.clone(),
-    };
+    let places = Places::of(&config, &begun);
     let sweep_every = config.token_sweep;
     let (mut actors, handles) = start_actors(places, sweep_every, &clock, &entropy).await?;
     let Handles { license, session, auditor, heartbeats } = handles;
@@ -238,9 +233,22 @@ fn sign_in(config: &Config, parts: SignInParts) -> SignIn {
 /// What the actors need of a replica that has begun.
 struct Places {
     keys: Arc<TrustRoots>,
+    codes: Codes,
     group: Group<Machine>,
     reader: Reader,
     replica: Replica,
+}
+
+impl Places {
+    fn of(config: &Config, begun: &Begun) -> Places {
+        Places {
+            keys: Arc::clone(&begun.keys),
+            codes: Codes::new(config.data_key.clone()),
+            group: begun.group.clone(),
+            reader: begun.reader.clone(),
+            replica: begun.replica.clone(),
+        }
+    }
 }
 
 /// The ways to the actors.
@@ -257,13 +265,13 @@ async fn start_actors(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(ActorThread, Handles), ServeError> {
-    let Places { keys, group, reader, replica } = places;
+    let Places { keys, codes, group, reader, replica } = places;
     let proposer = Proposer::new(group);
     let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
     let of_session =
         SessionOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock), sweep_every };
     let of_auditor = AuditorOptions { entropy: Arc::clone(&entropy), clock: Arc::clone(&clock) };
-    let of_license = LicenseOptions { keys, clock, entropy };
+    let of_license = LicenseOptions { keys, codes, clock, entropy };
     let started = ActorThread::start(move |alarms| {
         let license = License::start(of_license, proposer.clone(), reader.clone(), alarms);
         let auditor =

@@ -113,6 +113,10 @@ fn describe() {
     describe_gauge!("muster_state_objects", "What the state holds, by kind");
     describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
     describe_gauge!(
+        "muster_license_code_closed",
+        "1 while the license's code is sealed and this replica has no key that opens it"
+    );
+    describe_gauge!(
         "muster_license_expiry_timestamp_seconds",
         "When the license expires, 0 without"
     );

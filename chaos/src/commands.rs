@@ -82,8 +82,13 @@ fn update(chance: &mut Chance, id: String) -> UpdateCluster {
 fn activate(chance: &mut Chance) -> ActivateLicense {
     // Some are over, or will be before the world is.
     let seconds = if chance.permille(800) { 1 << 20 } else { i64::from(chance.coin()) * 20 };
+    let number = chance.below(1000);
+    let code = format!("code-{number}");
+    // As the replicas of a group with a data key ask for it, or as those of one without.
+    let sealed = number % 2 == 0;
     let license = License {
-        activation_code: format!("code-{}", chance.below(1000)),
+        activation_code: if sealed { String::new() } else { code.clone() },
+        activation_code_sealed: if sealed { code.into() } else { Bytes::new() },
         expires: Some(Timestamp { seconds: BEGINNING + seconds, nanos: 0 }),
         max_clusters: chance.permille(200).then_some(3),
         ..License::default()

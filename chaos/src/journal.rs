@@ -12,6 +12,7 @@ use prost::Message as _;
 
 use crate::clients::{Outcome as End, Wish};
 use crate::history::{ALL, LICENSE, Op, Outcome, Phase, Record, Row, Value};
+use crate::machine::code_of;
 use crate::oracle::Oracle;
 
 /// Between the processes of one client: a batch of beats is as many operations.
@@ -82,7 +83,7 @@ impl Journal {
         };
         let rows =
             state.fleet().iter().map(|(id, cluster)| (id.to_owned(), row(cluster))).collect();
-        let code = state.licensing().record().map(|license| license.activation_code.clone());
+        let code = state.licensing().record().map(|license| code_of(license));
         let value =
             Value { rows: Some(rows), code: Some(code.unwrap_or_default()), ..Value::default() };
         for record in begun {
@@ -144,7 +145,7 @@ fn asked(wish: &Wish) -> Vec<Asked> {
         }
         Some(Kind::DeleteCluster(it)) => one(Op::Delete, &it.id, Value::default()),
         Some(Kind::ActivateLicense(it)) => {
-            let code = it.license.map(|license| license.activation_code);
+            let code = it.license.as_ref().map(code_of);
             one(Op::Activate, LICENSE, Value { code, ..Value::default() })
         }
         Some(Kind::RecordHeartbeats(it)) => {
@@ -164,7 +165,7 @@ fn answered(reply: &Bytes) -> Vec<Value> {
     let reply = Reply::decode(reply.clone()).unwrap_or_default();
     match reply.kind {
         Some(reply::Kind::HeartbeatsRecorded(it)) => {
-            let code = it.license.as_ref().map(|license| license.activation_code.clone());
+            let code = it.license.as_ref().map(code_of);
             let beat = |outcome| match outcome {
                 BeatOutcome::Recorded => Value { code: code.clone(), ..of(Outcome::Done) },
                 BeatOutcome::LicenseAbsent => of(Outcome::Unlicensed),

@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 pub(crate) use muster::actors::Machine;
 use muster::state::State;
-use muster_proto::muster::log::v1::{Caller, caller::Who};
+use muster_proto::muster::log::v1::{Caller, License, caller::Who};
 
 use crate::commands::{TOKENS, token};
 use crate::shadow::Fold;
+
+/// Which code a license has, in either form.
+pub(crate) fn code_of(license: &License) -> String {
+    let License { activation_code: clear, activation_code_sealed: sealed, .. } = license;
+    if sealed.is_empty() { clear.clone() } else { hex::encode(sealed) }
+}
 
 /// What a reader of the license, the fleet and the tokens sees, as a hash.
 pub(crate) fn observe(state: &State) -> u64 {
     let mut fold = Fold::new();
     if let Some(license) = state.licensing().record() {
-        fold.add(license.activation_code.as_bytes());
+        fold.add(code_of(license).as_bytes());
     }
     for (id, cluster) in state.fleet().iter() {
         fold.add(id.as_bytes());

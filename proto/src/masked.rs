@@ -56,7 +56,7 @@ masked! {
     auth_v2::GetOidcLoginResponse {  } hides { login_url, state }
     auth_v2::GetRobotTokenResponse {  } hides { token }
     auth_v2::RevokeAuthTokenRequest {  } hides { token }
-    muster::log::v1::License { expires, customer, max_clusters, grace_days } hides { activation_code }
+    muster::log::v1::License { expires, customer, max_clusters, grace_days } hides { activation_code, activation_code_sealed }
     muster::v1::MintJoinTokenResponse { expires } hides { token }
     muster::v1::JoinRequest { name, peer_address, zone } hides { token }
 }

@@ -130,6 +130,9 @@ pub enum CallError {
     /// The license server, which is another one, gave no answer to go by; the reason is in own words.
     #[error("the license server was not reached: {0}")]
     LicenseServer(String),
+    /// The license's code is sealed, and this replica cannot open it; another one may.
+    #[error("the activation code of the license stays closed: {0}")]
+    CodeClosed(&'static str),
     /// A secret cannot be sealed or opened.
     #[error("{0}")]
     Sealed(&'static str),

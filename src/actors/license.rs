@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::ask::{self, Ask, UNDER_WAY_MAX};
 use super::call::{Call, CallError, NotDone};
+use super::code::Codes;
 use super::proposer::{Answered, Proposer};
 use super::reader::Reader;
 use super::thread::{Alarm, Alarms};
@@ -37,6 +38,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(15);
 pub struct LicenseOptions {
     /// Whose signatures on activation codes count.
     pub keys: Arc<TrustRoots>,
+    /// How codes are stored.
+    pub codes: Codes,
     /// The time of day, for the checks of codes.
     pub clock: Arc<dyn Clock>,
     /// Where secrets come from.
@@ -47,6 +50,7 @@ pub struct LicenseOptions {
 #[derive(Clone)]
 pub struct License {
     actor: actix::Addr<Registrar>,
+    reader: Reader,
     options: LicenseOptions,
 }
 
@@ -87,13 +91,28 @@ impl License {
     ) -> License {
         let registrar = Registrar {
             proposer,
-            reader,
+            reader: reader.clone(),
+            codes: options.codes.clone(),
             clock: Arc::clone(&options.clock),
             under_way: 0,
             seen: None,
+            closed: false,
             _alarm: alarms.of("license"),
         };
-        License { actor: registrar.start(), options }
+        License { actor: registrar.start(), reader, options }
+    }
+
+    /// The code of a stored license.
+    ///
+    /// # Errors
+    /// When it is sealed and this replica cannot open it.
+    pub fn code_of(&self, license: &log::License) -> Result<String, CallError> {
+        self.options.codes.open(license)
+    }
+
+    /// The form of a license that goes into the log.
+    pub(super) fn sealed(&self, license: log::License) -> Result<log::License, CallError> {
+        self.options.codes.sealed(license, &self.reader.local())
     }
 
     /// Checks an activation code and stores it as the license of the fleet. `ends` only shortens it.
@@ -282,13 +301,14 @@ impl License {
             .map_err(|_| CallError::from(NotDone::Stopping))?
             .map_err(CallError::CodeInvalid)?;
         let expires = earlier_expiry(claims.expiry, ends);
-        Ok(log::License {
+        self.sealed(log::License {
             activation_code,
             expires: Some(expires),
             customer: claims.customer,
             max_clusters: claims.max_clusters,
             // Who ends a license early means that end, without the days that its issuer gave.
             grace_days: claims.grace_days.filter(|_| expires == claims.expiry),
+            ..log::License::default()
         })
     }
 }
@@ -322,6 +342,9 @@ struct Registrar {
     under_way: usize,
     /// Where the last look found the license.
     seen: Option<Standing>,
+    codes: Codes,
+    /// Whether the last look found a code that stays closed.
+    closed: bool,
     _alarm: Alarm,
 }
 
@@ -358,6 +381,7 @@ impl Registrar {
             let gauge = metrics::gauge!("muster_license_state", "state" => one.name());
             gauge.set(if one == standing { 1.0 } else { 0.0 });
         }
+        self.watch_code(&view);
         if self.seen.replace(standing) == Some(standing) {
             return;
         }
@@ -371,6 +395,20 @@ impl Registrar {
             Standing::None => tracing::info!("there is no license yet"),
             Standing::Active => tracing::info!("the license is in force"),
         }
+    }
+
+    /// Tells loudly when this replica cannot answer with the license's code: it has another key than
+    /// the replica that stored it, or none.
+    fn watch_code(&mut self, view: &State) {
+        let closed = self.codes.is_closed(view);
+        metrics::gauge!("muster_license_code_closed").set(if closed { 1.0 } else { 0.0 });
+        if closed && !self.closed {
+            tracing::error!(
+                "the license's activation code is sealed and stays closed here, so heartbeats are not \
+                 answered: give this replica the --data-key-file of the others"
+            );
+        }
+        self.closed = closed;
     }
 }
 

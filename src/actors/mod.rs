@@ -16,6 +16,7 @@
 mod ask;
 mod auditor;
 mod call;
+mod code;
 mod gather;
 mod heartbeat;
 mod license;
@@ -30,6 +31,7 @@ mod tie;
 
 pub use auditor::{Auditor, AuditorOptions};
 pub use call::{Call, CallError, Freshness, LogPlace, NotDone, Origin};
+pub use code::Codes;
 pub use heartbeat::{Beaten, Heartbeats, verdicts};
 pub use license::{License, LicenseOptions, NewCluster};
 pub use machine::Machine;

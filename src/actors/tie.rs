@@ -228,7 +228,7 @@ impl Tie {
             .into_inner()
             .license
             .ok_or_else(|| CallError::LicenseServer("it sent no license".to_owned()))?;
-        Ok(LogLicense {
+        self.license.sealed(LogLicense {
             activation_code: license.activation_code,
             expires: license.expires,
             ..LogLicense::default()

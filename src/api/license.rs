@@ -21,7 +21,9 @@ use super::limits::{Origin, Outcome, RateLimits};
 use super::server::MESSAGE_BYTES_MAX;
 use super::staleness::told;
 use super::times::check_time;
-use crate::actors::{Call, CallError, Freshness, Heartbeats, License, NewCluster, Reader, Seen};
+use crate::actors::{
+    Beaten, Call, CallError, Freshness, Heartbeats, License, NewCluster, Reader, Seen,
+};
 use crate::clock::Clock;
 use crate::state::LogTime;
 use crate::state::access::Need;
@@ -89,9 +91,10 @@ impl Api for LicenseService {
         let answer = GetActivationCodeResponse {
             state: view.license_state(LogTime(self.clock.now().0)).into(),
             info: license.map(|license| TokenInfo { expires: license.expires }),
-            activation_code: license
-                .map(|license| license.activation_code.clone())
-                .unwrap_or_default(),
+            activation_code: match license {
+                Some(license) => self.license.code_of(license)?,
+                None => String::new(),
+            },
         };
         Ok(told(answer, age))
     }
@@ -178,16 +181,14 @@ impl Api for LicenseService {
             client_id: asked.client_id,
         };
         let began = Instant::now();
-        let beaten = self.heartbeats.beat(beat, &call).await;
+        let beaten = self.heartbeats.beat(beat, &call).await.and_then(|Beaten { license }| {
+            let activation_code = self.license.code_of(&license)?;
+            // The member goes by this alone, so it has the days of grace in it.
+            Ok(LicenseRecord { activation_code, expires: end(&license) })
+        });
         count(beaten.as_ref().err(), began);
         attempt.end(outcome(beaten.as_ref().err()));
-        let license = beaten?.license;
-        let license = LicenseRecord {
-            activation_code: license.activation_code.clone(),
-            // The member goes by this alone, so it has the days of grace in it.
-            expires: end(&license),
-        };
-        Ok(Response::new(HeartbeatResponse { license: Some(license) }))
+        Ok(Response::new(HeartbeatResponse { license: Some(beaten?) }))
     }
 
     async fn list_user_clusters(
@@ -260,6 +261,7 @@ fn count(error: Option<&CallError>, began: Instant) {
             CallError::Rejected(_)
             | CallError::CodeInvalid(_)
             | CallError::LicenseServer(_)
+            | CallError::CodeClosed(_)
             | CallError::Sealed(_)
             | CallError::Misunderstood,
         ) => "error",

@@ -52,6 +52,9 @@ impl From<CallError> for Status {
                 Status::invalid_argument(format!("error validating activation code: {reason}"))
             }
             CallError::LicenseServer(_) => Status::unavailable(error.to_string()),
+            CallError::CodeClosed(_) => Status::unavailable(format!(
+                "{error}: ask another replica, and give this one the key"
+            )),
             CallError::Sealed(reason) => Status::failed_precondition(reason),
             CallError::Stale(age) => staleness::too_old(age),
             CallError::Misunderstood => Status::internal("the group's answer was not understood"),

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::entropy::{self, Entropy};
 use crate::seal::DataKey;
 use crate::state::auth::logins::{Login, Progress};
-use crate::state::secret::{Digest, token_digest};
+use crate::state::secret::{Digest, nonce_digest, token_digest};
 use crate::state::{LogTime, State};
 
 /// What the envelope of a PKCE verifier opens for.
@@ -161,9 +161,10 @@ impl SignIn {
             if departure.is_pkce { self.sealed(&verifier)? } else { Vec::new() };
         let login = StartLogin {
             login_digest: token_digest(&state).to_vec().into(),
-            nonce,
+            nonce_digest: nonce_digest(&nonce).to_vec().into(),
             pkce_verifier_sealed: pkce_verifier_sealed.into(),
             ttl_seconds: self.options.login_lifetime.as_secs(),
+            ..StartLogin::default()
         };
         let call = Call::internal(Internal::AuthServer, deadline);
         self.parts.session.start_login(call, login).await?;
@@ -228,7 +229,7 @@ impl SignIn {
             [] => None,
             sealed => Some(self.opened(sealed)?),
         };
-        let back = Return { code, issuer, nonce: login.nonce.clone(), verifier };
+        let back = Return { code, issuer, nonce: login.nonce, verifier };
         match self.parts.party.take_back(&configuration, back).await {
             Ok(person) => Ok(Ok(person)),
             Err(error) if error.is_passing() => Err(error.into()),

@@ -10,7 +10,7 @@ use crate::state::{State, limits};
 /// - `FLEET-1`: an id is 1 to 4096 bytes without control characters, and an address is not empty.
 /// - `FLEET-2`: no more clusters than a group can hold.
 /// - `FLEET-3`: nothing happened to a cluster after now, nor a heartbeat before its registration.
-/// - `LICENSE-1`: a license has a code and an expiry.
+/// - `LICENSE-1`: a license has a code, either in clear or sealed, and an expiry.
 /// - `ENTERPRISE-1`: the own record names an id.
 /// - `ANSWERS-1`: each remembered answer is found by its key, and they are within their bound.
 /// - `ANSWERS-2`: answers are kept in the order in which they were given.
@@ -39,7 +39,8 @@ pub fn first_broken(state: &State) -> Option<&'static str> {
         return Some("FLEET-2");
     }
     if let Some(license) = state.licensing().record()
-        && (license.activation_code.is_empty() || license.expires.is_none())
+        && (license.activation_code.is_empty() == license.activation_code_sealed.is_empty()
+            || license.expires.is_none())
     {
         return Some("LICENSE-1");
     }

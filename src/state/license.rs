@@ -75,11 +75,24 @@ pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
     if !(0..1_000_000_000).contains(&expires.nanos) {
         return Err(incomplete("expires"));
     }
-    if license.activation_code.is_empty() {
+    check_code(license)?;
+    limits::check_text("customer", &license.customer, limits::CLAIM_BYTES_MAX)?;
+    Ok(license.clone())
+}
+
+/// A code is there in one of its two forms. In clear it may be wrapped into lines, so only its length
+/// is checked.
+fn check_code(license: &License) -> Result<(), Rejection> {
+    let (clear, sealed) = (&license.activation_code, &license.activation_code_sealed);
+    if clear.is_empty() && sealed.is_empty() {
         return Err(rejection::about(RejectionKind::FieldEmpty, "activation_code"));
     }
-    // A code may be wrapped into lines, so only its length is checked.
-    if license.activation_code.len() > limits::ACTIVATION_CODE_BYTES_MAX {
+    if !clear.is_empty() && !sealed.is_empty() {
+        return Err(rejection::about(RejectionKind::CommandIncomplete, "activation_code"));
+    }
+    if clear.len() > limits::ACTIVATION_CODE_BYTES_MAX
+        || sealed.len() > limits::ACTIVATION_CODE_BYTES_MAX + limits::ENVELOPE_BYTES_MAX
+    {
         return Err(Rejection {
             subject: "activation_code".to_owned(),
             ..rejection::bound(
@@ -88,8 +101,12 @@ pub(super) fn checked(license: Option<&License>) -> Result<License, Rejection> {
             )
         });
     }
-    limits::check_text("customer", &license.customer, limits::CLAIM_BYTES_MAX)?;
-    Ok(license.clone())
+    Ok(())
+}
+
+/// Whether the stored code can be read only with the group's data key.
+pub fn is_sealed(license: &License) -> bool {
+    !license.activation_code_sealed.is_empty()
 }
 
 /// Whether the license is in force no more: `now` is strictly later than its [`end`].

@@ -21,6 +21,9 @@ pub const SECRET_BYTES_MAX: usize = 4096;
 /// answer.
 pub const ACTIVATION_CODE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes by which a sealed text is longer than the text.
+pub const ENVELOPE_BYTES_MAX: usize = 64;
+
 /// Bytes of a claim that the server keeps beside the code.
 pub const CLAIM_BYTES_MAX: usize = 4096;
 

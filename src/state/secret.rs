@@ -31,6 +31,11 @@ pub fn token_digest(token: impl AsRef<[u8]>) -> Digest {
     Sha256::digest(token).into()
 }
 
+/// The stored form of what an ID token must repeat.
+pub fn nonce_digest(nonce: &str) -> Digest {
+    Sha256::new().chain_update(b"muster login nonce 1\0").chain_update(nonce).finalize().into()
+}
+
 /// Compares in a time that does not depend on where two digests differ.
 pub fn is_same(one: &Digest, other: &Digest) -> bool {
     constant_time::verify_slices_are_equal(one, other).is_ok()

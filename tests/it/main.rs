@@ -37,6 +37,7 @@ mod parsers;
 mod promises;
 mod rescue;
 mod rooms;
+mod sealed;
 mod secrets;
 mod staleness;
 mod support;

@@ -112,12 +112,15 @@ async fn the_secret_for_another_license_server_is_kept_sealed_or_not_at_all() {
     let client = world.client(0);
     client.join(&upstream.pachd_address(0), "other", &secret).await.unwrap();
     client.save_snapshot().await.unwrap();
-    let stored = std::process::Command::new("grep")
-        .args(["-r", "-c", "-F", &secret])
-        .arg(world.data(0))
-        .output()
-        .unwrap();
-    assert!(!stored.status.success(), "{}", String::from_utf8_lossy(&stored.stdout));
+    assert_eq!(client.standing_code().await.unwrap().activation_code, code());
+    for planted in [secret, code()] {
+        let stored = std::process::Command::new("grep")
+            .args(["-r", "-c", "-F", &planted])
+            .arg(world.data(0))
+            .output()
+            .unwrap();
+        assert!(!stored.status.success(), "{}", String::from_utf8_lossy(&stored.stdout));
+    }
 }
 
 /// A server that was given a code of long ago with so many days of grace.

@@ -12,6 +12,7 @@ use openidconnect::{
 use super::error::OidcError;
 use super::provider::Provider;
 use super::types::{Client, IdToken, IdTokenClaims, UserInfo, Verifier};
+use crate::state::secret::{Digest, is_same, nonce_digest};
 
 /// How far the clock of the issuer may be ahead, in seconds.
 const AHEAD_MAX: u64 = 60;
@@ -78,20 +79,15 @@ pub(super) async fn ask_about(
 pub(super) enum Checked {
     /// It is good.
     Good(Box<IdTokenClaims>),
-    /// Its key is not among those that are known. Gives back what was taken.
-    KeyUnknown {
-        /// The token.
-        token: Box<IdToken>,
-        /// What it must repeat.
-        nonce: Option<Nonce>,
-    },
+    /// Its key is not among those that are known. Gives the token back.
+    KeyUnknown(Box<IdToken>),
 }
 
 impl Checked {
     pub(super) fn into_claims(self) -> Result<IdTokenClaims, OidcError> {
         match self {
             Checked::Good(claims) => Ok(*claims),
-            Checked::KeyUnknown { .. } => Err(OidcError::Token("the issuer has no such key")),
+            Checked::KeyUnknown(_) => Err(OidcError::Token("the issuer has no such key")),
         }
     }
 }
@@ -101,21 +97,18 @@ pub(super) async fn checked(
     configuration: &OidcConfig,
     provider: Provider,
     token: IdToken,
-    nonce: Option<Nonce>,
+    nonce: Option<Digest>,
     now: Timestamp,
 ) -> Result<Checked, OidcError> {
     let client_id = ClientId::new(configuration.client_id.clone());
     let check = move || {
         let verifier = verifier(&provider, client_id);
-        let claims = match &nonce {
-            Some(nonce) => token.claims(&verifier, nonce).cloned(),
-            None => token.claims(&verifier, |_: Option<&Nonce>| Ok(())).cloned(),
-        };
-        match claims {
+        let repeats = |found: Option<&Nonce>| check_nonce(nonce.as_ref(), found);
+        match token.claims(&verifier, repeats).cloned() {
             Ok(claims) => check_time(&claims, now).map(|()| Checked::Good(Box::new(claims))),
             Err(ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoMatchingKey,
-            )) => Ok(Checked::KeyUnknown { token: Box::new(token), nonce }),
+            )) => Ok(Checked::KeyUnknown(Box::new(token))),
             Err(error) => {
                 tracing::info!(%error, "an ID token was refused");
                 Err(OidcError::Token(reason(&error)))
@@ -125,6 +118,13 @@ pub(super) async fn checked(
     tokio::task::spawn_blocking(check)
         .await
         .unwrap_or(Err(OidcError::Token("it cannot be checked")))
+}
+
+/// Whether a token repeats what it must, of which only the digest is known.
+fn check_nonce(expected: Option<&Digest>, found: Option<&Nonce>) -> Result<(), String> {
+    let Some(expected) = expected else { return Ok(()) };
+    let repeats = found.is_some_and(|nonce| is_same(expected, &nonce_digest(nonce.secret())));
+    repeats.then_some(()).ok_or_else(|| "it repeats another nonce, or none".to_owned())
 }
 
 /// Signatures of keys only: whoever knows the client secret, the server among them, could make the
@@ -168,5 +168,24 @@ fn reason(error: &ClaimsVerificationError) -> &'static str {
         ClaimsVerificationError::SignatureVerification(_) => "its signature is wrong",
         ClaimsVerificationError::Unsupported(_) => "it is of a kind that is not understood",
         _ => "it is not what it should be",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_repeats_the_nonce_of_its_login_or_is_refused() {
+        let expected = nonce_digest("drawn");
+        let check = |found: Option<&str>| {
+            let found = found.map(|text| Nonce::new(text.to_owned()));
+            check_nonce(Some(&expected), found.as_ref())
+        };
+        check(Some("drawn")).unwrap();
+        for wrong in [None, Some(""), Some("draw"), Some("drawn "), Some("Drawn")] {
+            check(wrong).unwrap_err();
+        }
+        check_nonce(None, None).unwrap();
     }
 }

@@ -19,6 +19,7 @@ use super::fetch::{Clients, IssuerTrust};
 use super::provider::{Provider, Providers};
 use super::types::Client;
 use crate::clock::Clock;
+use crate::state::secret::Digest;
 
 /// The scope that makes a request one of OpenID Connect.
 const OPENID: &str = "openid";
@@ -39,8 +40,8 @@ pub struct Return {
     pub code: String,
     /// Who says that it sent the person back (RFC 9207).
     pub issuer: Option<String>,
-    /// What the ID token must repeat.
-    pub nonce: String,
+    /// Of what the ID token must repeat, as `state::secret` digests it.
+    pub nonce: Digest,
     /// What was sent along when the person left, if anything.
     pub verifier: Option<String>,
 }
@@ -131,7 +132,7 @@ impl RelyingParty {
         let client = client(configuration, &provider)?;
         let tokens =
             super::exchange::exchange(&client, &provider, back.code, back.verifier).await?;
-        let nonce = Some(Nonce::new(back.nonce));
+        let nonce = Some(back.nonce);
         let claims = self.check_claims(configuration, provider.clone(), tokens.id, nonce).await?;
         if !super::claims::is_thin(&claims, configuration)
             || provider.metadata.userinfo_endpoint().is_none()
@@ -167,11 +168,11 @@ impl RelyingParty {
         configuration: &OidcConfig,
         provider: Provider,
         token: super::types::IdToken,
-        nonce: Option<Nonce>,
+        nonce: Option<Digest>,
     ) -> Result<super::types::IdTokenClaims, OidcError> {
         let now = self.clock.now();
         let first = checked(configuration, provider.clone(), token, nonce, now).await?;
-        let Checked::KeyUnknown { token, nonce } = first else { return first.into_claims() };
+        let Checked::KeyUnknown(token) = first else { return first.into_claims() };
         match self.providers.with_new_keys(configuration, &provider).await? {
             Some(renewed) => {
                 checked(configuration, renewed, *token, nonce, now).await?.into_claims()

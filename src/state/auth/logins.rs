@@ -20,8 +20,8 @@ pub struct Logins {
 /// One login.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Login {
-    /// What the ID token must repeat.
-    pub nonce: String,
+    /// Of what the ID token must repeat.
+    pub nonce: Digest,
     /// Sealed with the group's data key; empty when the issuer does no PKCE.
     pub pkce_verifier_sealed: bytes::Bytes,
     /// The last instant at which it serves.
@@ -93,7 +93,8 @@ impl Logins {
             };
             LoginRecord {
                 digest: digest.to_vec().into(),
-                nonce: login.nonce.clone(),
+                nonce: String::new(),
+                nonce_digest: login.nonce.to_vec().into(),
                 pkce_verifier_sealed: login.pkce_verifier_sealed.clone(),
                 expires_us: login.expires.0,
                 finished: login.progress != Progress::Started,
@@ -103,20 +104,34 @@ impl Logins {
         })
     }
 
-    pub(in crate::state) fn load(&mut self, digest: Digest, record: LoginRecord) {
+    pub(in crate::state) fn load(
+        &mut self,
+        digest: Digest,
+        record: LoginRecord,
+    ) -> Result<(), Rejection> {
+        let nonce = read_nonce(&record.nonce, &record.nonce_digest)?;
         let progress = match (record.finished, record.subject) {
             (false, _) => Progress::Started,
             (true, subject) if subject.is_empty() => Progress::Failed,
             (true, subject) => Progress::SignedIn { subject, groups: record.groups },
         };
         let login = Login {
-            nonce: record.nonce,
+            nonce,
             pkce_verifier_sealed: record.pkce_verifier_sealed,
             expires: LogTime(record.expires_us),
             progress,
         };
         self.insert(digest, login);
+        Ok(())
     }
+}
+
+/// The digest of a nonce, which older versions wrote down in clear.
+fn read_nonce(clear: &str, digest: &[u8]) -> Result<Digest, Rejection> {
+    if digest.is_empty() && !clear.is_empty() {
+        return Ok(secret::nonce_digest(clear));
+    }
+    secret::read("nonce_digest", digest)
 }
 
 /// Forgets those that are over.
@@ -135,7 +150,7 @@ pub(in crate::state) fn start(
     command: &StartLogin,
 ) -> Result<(), Rejection> {
     let digest = secret::read("login_digest", &command.login_digest)?;
-    limits::check_text("nonce", &command.nonce, limits::PRINCIPAL_BYTES_MAX)?;
+    let nonce = read_nonce(&command.nonce, &command.nonce_digest)?;
     if command.pkce_verifier_sealed.len() > limits::SEALED_BYTES_MAX {
         return Err(rejection::about(RejectionKind::FieldTooLong, "pkce_verifier_sealed"));
     }
@@ -150,7 +165,7 @@ pub(in crate::state) fn start(
     }
 
     let login = Login {
-        nonce: command.nonce.clone(),
+        nonce,
         pkce_verifier_sealed: command.pkce_verifier_sealed.clone(),
         expires: now.plus_seconds(command.ttl_seconds.min(limits::LOGIN_SECONDS_MAX)),
         progress: Progress::Started,

@@ -110,7 +110,8 @@ impl Auth {
     pub(in crate::state) fn load_logins(&mut self, records: LoginRecords) -> Result<(), LoadError> {
         for record in records.logins {
             let digest: Digest = digest("digest", &record.digest)?;
-            self.logins.load(digest, record);
+            let loaded = self.logins.load(digest, record);
+            loaded.map_err(|_| LoadError::FieldDamaged("nonce_digest"))?;
         }
         Ok(())
     }

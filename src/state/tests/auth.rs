@@ -1,6 +1,10 @@
 use expect_test::{Expect, expect};
+use muster_proto::muster::log::v1::{
+    Caller, Command, Internal, Record, StartLogin, caller::Who, command::Kind, record,
+};
+use prost::Message as _;
 
-use super::super::State;
+use super::super::{LogTime, State, secret};
 use super::World;
 use super::auth_words::ON;
 
@@ -442,6 +446,42 @@ fn a_login_replaces_the_groups_of_claims_and_leaves_those_by_hand() {
             no: INTERNAL_ONLY
         "#]],
     );
+}
+
+#[test]
+fn of_a_nonce_only_the_digest_is_kept_even_if_an_older_version_wrote_it_down() {
+    let mut world = World::default();
+    let start = StartLogin {
+        login_digest: super::token_digest("state-1"),
+        nonce: "planted-nonce".to_owned(),
+        ttl_seconds: 180,
+        ..StartLogin::default()
+    };
+    let caller = Caller { who: Some(Who::Internal(Internal::AuthServer.into())) };
+    let command =
+        Command { caller: Some(caller), kind: Some(Kind::StartLogin(start)), ..Command::default() };
+    world.state.apply(&command, 100, LogTime(1_000_000));
+    let records: Vec<Record> = world.state.records().collect();
+    let bytes: Vec<u8> = records.iter().flat_map(|it| it.encode_to_vec()).collect();
+    assert!(!bytes.windows(13).any(|part| part == b"planted-nonce"));
+    let digest = secret::token_digest("state-1");
+    let again = State::from_records(records.clone()).unwrap();
+    for state in [&world.state, &again] {
+        let login = state.auth().logins().find(&digest, LogTime(1_000_000)).unwrap();
+        assert_eq!(login.nonce, secret::nonce_digest("planted-nonce"));
+    }
+
+    // A snapshot of an older version.
+    let older = records.into_iter().map(|mut record| {
+        if let Some(record::Kind::Logins(logins)) = &mut record.kind {
+            let login = &mut logins.logins[0];
+            login.nonce_digest.clear();
+            login.nonce = "planted-nonce".to_owned();
+        }
+        record
+    });
+    let again = State::from_records(older).unwrap();
+    assert_eq!(again.digest(), world.state.digest());
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Line<'_> {
             }),
             "login-start" => Kind::StartLogin(StartLogin {
                 login_digest: token_digest(&self.word(1)),
-                nonce: "n".to_owned(),
+                nonce_digest: secret::nonce_digest("n").to_vec().into(),
                 ttl_seconds: 180,
                 ..StartLogin::default()
             }),

@@ -2,8 +2,8 @@ use expect_test::expect;
 use muster_proto::muster::log::v1::License;
 use prost_types::Timestamp;
 
-use super::super::{LogTime, license};
-use super::check;
+use super::super::{LogTime, State, license, limits};
+use super::{World, check};
 
 #[test]
 fn a_license_is_active_until_its_expiry_and_expired_just_after() {
@@ -75,6 +75,37 @@ fn a_license_without_its_parts_is_refused() {
             no: FIELD_EMPTY activation_code
             license=NONE gate=NONE
         "#]],
+    );
+}
+
+#[test]
+fn a_code_may_be_sealed_and_then_stands_nowhere_in_clear() {
+    let mut world = World::default();
+    for line in [
+        "activate sealed=envelope expires=100",
+        "add localhost grpc://localhost:1653 es secret=s",
+        "activate-self localhost/s",
+    ] {
+        world.tell(line);
+    }
+    let again = State::from_records(world.state.records()).unwrap();
+    assert_eq!(again.digest(), world.state.digest());
+    for license in [again.licensing().record().unwrap(), again.enterprise().license().unwrap()] {
+        assert!(license::is_sealed(license));
+        assert_eq!(license.activation_code, "");
+        assert_eq!(license.activation_code_sealed, "envelope");
+    }
+    assert_eq!(
+        world.tell("activate code=a sealed=b expires=100"),
+        "no: COMMAND_INCOMPLETE activation_code"
+    );
+    // As it was stored before there was a key, and afterwards.
+    assert_eq!(world.tell("activate code=a expires=100"), "activated until=100");
+    assert_eq!(world.tell("activate sealed=a expires=100"), "activated until=100");
+    let too_long = "x".repeat(limits::ACTIVATION_CODE_BYTES_MAX + limits::ENVELOPE_BYTES_MAX + 1);
+    assert_eq!(
+        world.tell(&format!("activate sealed={too_long} expires=100")),
+        "no: FIELD_TOO_LONG activation_code limit=65536"
     );
 }
 

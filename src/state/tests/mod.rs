@@ -209,7 +209,8 @@ impl<'a> Line<'a> {
                 .map(|seconds| Timestamp { seconds: i64::try_from(seconds).unwrap(), nanos: 0 }),
             max_clusters: self.number("max"),
             grace_days: self.number("grace").map(|days| u32::try_from(days).unwrap()),
-            ..License::default()
+            activation_code_sealed: self.text("sealed").into(),
+            customer: String::new(),
         }
     }
 
