@@ -98,8 +98,33 @@ fn failed(error: metrics_exporter_prometheus::BuildError) -> TelemetryError {
 
 /// One line for each metric of this crate, as `/metrics` shows it.
 fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_group();
+    describe_fleet();
+    describe_edge();
+    describe_audit();
+}
+
+/// Of the replica and its group.
+fn describe_group() {
+    use metrics::describe_gauge;
     describe_gauge!("muster_build_info", "1, with the version of the program");
+    describe_gauge!("muster_state_objects", "What the state holds, by kind");
+    describe_gauge!("muster_raft_is_leader", "1 on the leader, 0 elsewhere");
+    describe_gauge!("muster_raft_has_leader", "1 while this replica knows a leader");
+    describe_gauge!("muster_raft_term", "The term of the group");
+    describe_gauge!("muster_raft_commit_index", "The last log position known to be agreed");
+    describe_gauge!("muster_raft_applied_index", "The last log position in the state");
+    describe_gauge!("muster_raft_last_log_index", "The last log position on this replica");
+    describe_gauge!("muster_raft_log_size_bytes", "Bytes of the log on disk");
+    describe_gauge!(
+        "muster_clock_skew_seconds",
+        "How far the group's time is ahead of this machine's clock"
+    );
+}
+
+/// Of the license, the clusters that share it and who signs in.
+fn describe_fleet() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("muster_clusters", "Registered clusters");
     describe_gauge!(
         "muster_cluster_heartbeat_age_clusters",
@@ -109,8 +134,6 @@ fn describe() {
         "muster_cluster_versions",
         "Registered clusters by version: the 20 most frequent, and the rest as `other`"
     );
-    describe_gauge!("muster_connections", "Connections that are open, by listener");
-    describe_gauge!("muster_state_objects", "What the state holds, by kind");
     describe_gauge!("muster_license_state", "1 for the state that the license is in, 0 for others");
     describe_gauge!(
         "muster_license_code_closed",
@@ -124,6 +147,16 @@ fn describe() {
         "muster_license_end_timestamp_seconds",
         "When the license and its days of grace end, 0 without"
     );
+    describe_counter!("muster_heartbeats_total", "Heartbeats of members, by what they came to");
+    describe_histogram!("muster_heartbeat_duration_seconds", "From a heartbeat to its answer");
+    describe_histogram!("muster_heartbeat_batch_size", "Heartbeats that went into one log entry");
+    describe_counter!("muster_expired_tokens_forgotten_total", "Expired tokens that were swept");
+}
+
+/// Of whatever comes in from outside.
+fn describe_edge() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("muster_connections", "Connections that are open, by listener");
     describe_counter!(
         "muster_tls_handshakes_total",
         "Clients that wanted TLS, by listener and result"
@@ -133,27 +166,17 @@ fn describe() {
         "muster_tls_certificate_expiry_timestamp_seconds",
         "When the certificate that is served ends, by listener"
     );
-    describe_gauge!("muster_raft_is_leader", "1 on the leader, 0 elsewhere");
-    describe_gauge!("muster_raft_has_leader", "1 while this replica knows a leader");
-    describe_gauge!("muster_raft_term", "The term of the group");
-    describe_gauge!("muster_raft_commit_index", "The last log position known to be agreed");
-    describe_gauge!("muster_raft_applied_index", "The last log position in the state");
-    describe_gauge!("muster_raft_last_log_index", "The last log position on this replica");
-    describe_gauge!("muster_raft_log_size_bytes", "Bytes of the log on disk");
-    describe_counter!("muster_heartbeats_total", "Heartbeats of members, by what they came to");
-    describe_histogram!("muster_heartbeat_duration_seconds", "From a heartbeat to its answer");
-    describe_histogram!("muster_heartbeat_batch_size", "Heartbeats that went into one log entry");
     describe_counter!("muster_grpc_requests_total", "Requests, by service, method and code");
     describe_histogram!("muster_grpc_request_duration_seconds", "From a request to its answer");
     describe_counter!(
         "muster_rate_limited_total",
         "Requests refused for want of room or because too many were wrong, by lane"
     );
-    describe_counter!("muster_expired_tokens_forgotten_total", "Expired tokens that were swept");
-    describe_gauge!(
-        "muster_clock_skew_seconds",
-        "How far the group's time is ahead of this machine's clock"
-    );
+}
+
+/// Of the audit log and its file.
+fn describe_audit() {
+    use metrics::{describe_counter, describe_gauge};
     describe_counter!("muster_audit_records_total", "Audit records written, by sink");
     describe_counter!(
         "muster_audit_dropped_total",

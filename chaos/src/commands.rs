@@ -85,7 +85,7 @@ fn activate(chance: &mut Chance) -> ActivateLicense {
     let number = chance.below(1000);
     let code = format!("code-{number}");
     // As the replicas of a group with a data key ask for it, or as those of one without.
-    let sealed = number % 2 == 0;
+    let sealed = number.is_multiple_of(2);
     let license = License {
         activation_code: if sealed { String::new() } else { code.clone() },
         activation_code_sealed: if sealed { code.into() } else { Bytes::new() },

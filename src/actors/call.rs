@@ -1,7 +1,7 @@
 //! A call on its way to the group, and what may become of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_proto::muster::log::v1::{Anonymous, Caller, Context, Internal, Rejection, caller::Who};
@@ -58,12 +58,26 @@ pub struct Origin {
     /// What the edge saw.
     pub context: Context,
     logged: Arc<AtomicBool>,
+    /// What it is about, of an act whose own entry writes no record; empty of all others.
+    act: Arc<Mutex<String>>,
 }
 
 impl Origin {
     /// Of a request that an edge has taken.
     pub fn of(context: Context) -> Origin {
-        Origin { context, logged: Arc::default() }
+        Origin { context, logged: Arc::default(), act: Arc::default() }
+    }
+
+    /// The request is an act on `resource`, which the edge has to have written down. Said again, the last
+    /// word counts.
+    pub fn set_act(&self, resource: String) {
+        *self.act.lock().unwrap_or_else(PoisonError::into_inner) = resource;
+    }
+
+    /// What such an act is about; none when it is none.
+    pub fn act(&self) -> Option<String> {
+        let resource = self.act.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(resource.clone()).filter(|resource| !resource.is_empty())
     }
 
     /// From now on it is the log that has written down what becomes of the request, or will have.

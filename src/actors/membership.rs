@@ -84,16 +84,25 @@ impl Replica {
         Ok(self.group().mint_join_token(JoinDigest::of(token), ttl, deadline).await?)
     }
 
-    /// Lets the replica in that shows `token`: what it needs to start, as bytes.
+    /// The replica of that id as the audit log writes it, with the name that it has now.
+    pub fn called(&self, id: &str) -> String {
+        let members = self.info().members;
+        match members.iter().find(|member| member.id == id) {
+            Some(member) => format!("{} ({id})", member.name),
+            None => id.to_owned(),
+        }
+    }
+
+    /// Lets the replica in that shows `token`: its id, and what it needs to start as bytes.
     pub async fn admit(
         &self,
         token: &str,
         (name, address, zone): (&str, &str, &str),
         deadline: Instant,
-    ) -> Result<Vec<u8>, WishError> {
+    ) -> Result<(String, Vec<u8>), WishError> {
         let digest = JoinDigest::of(token);
         let admission = self.group().admit(digest, name, address, zone, deadline).await?;
-        Ok(admission.encode().to_vec())
+        Ok((admission.replica.to_string(), admission.encode().to_vec()))
     }
 
     /// Makes observers voters.

@@ -54,6 +54,7 @@ impl<S> Service<Request<Body>> for Entered<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Send,
     S::Future: Send + 'static,
+    S::Error: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -74,20 +75,73 @@ where
         });
         let token = request.headers().get(TOKEN).cloned();
         request.extensions_mut().insert(origin.clone());
-        let auditor = self.entrance.auditor.clone();
+        let mut visit =
+            Visit { auditor: self.entrance.auditor.clone(), origin, token, ended: false };
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let mut answer = answer.await;
-            if let Ok(response) = &mut answer
-                && !origin.is_logged()
-                && let Some(call) = noteworthy(&origin, token.as_ref(), response)
-            {
-                auditor.note(call);
+            let answer = answer.await;
+            if let Some(call) = answer.as_ref().ok().and_then(|response| visit.end(response)) {
+                visit.write_down(call).await;
             }
             answer
         })
     }
 }
+
+/// A request until its answer is there.
+struct Visit {
+    auditor: Auditor,
+    origin: Origin,
+    token: Option<HeaderValue>,
+    ended: bool,
+}
+
+impl Visit {
+    /// What has to be written down of the request, unless the log has.
+    fn end(&mut self, response: &Response<Body>) -> Option<ServedCall> {
+        self.ended = true;
+        if self.origin.is_logged() {
+            return None;
+        }
+        noteworthy(&self.origin, self.token.as_ref(), response)
+    }
+
+    /// Acts, and secrets that are given away, are written down before the answer; what strangers and
+    /// readers are refused, within a second.
+    async fn write_down(&self, call: ServedCall) {
+        if self.is_awaited(&call) {
+            self.auditor.record(call).await;
+        } else {
+            self.auditor.note(call);
+        }
+    }
+
+    fn is_awaited(&self, call: &ServedCall) -> bool {
+        let knows = |caller: &Caller| self.auditor.knows(caller);
+        let is_unsure = PASSING.iter().any(|code| call.refusal == code_name(*code));
+        !is_unsure
+            && self.origin.context.rpc != SAVE_SNAPSHOT
+            && !quiet::is_quiet(&self.origin.context.rpc)
+            && (call.refusal.is_empty() || call.caller.as_ref().is_some_and(knows))
+    }
+}
+
+impl Drop for Visit {
+    /// A client that goes away before it is answered takes no act back.
+    fn drop(&mut self) {
+        if !self.ended && !self.origin.is_logged() && self.origin.act().is_some() {
+            let refusal = code_name(Code::Cancelled);
+            self.auditor.note(served(&self.origin, self.token.as_ref(), refusal, String::new()));
+        }
+    }
+}
+
+/// Makes a file beside the replica's others: it changes nothing that the group agrees on and gives
+/// nothing away, so its record may come after the answer.
+const SAVE_SNAPSHOT: &str = "/muster.v1.Replica/SaveSnapshot";
+
+/// What could not be done for now; whether it was done all the same, nobody knows.
+const PASSING: [Code; 3] = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled];
 
 impl Entrance {
     /// The client's own name for the request, or one for the record alone: only a client that gave a
@@ -117,7 +171,8 @@ impl Entrance {
 }
 
 /// What has to be written down of a call that did not reach the log: every refusal, and what was
-/// served unless it is quiet. What could not be served for now is neither.
+/// served unless it is quiet. What could not be served for now is neither, unless it is an act, which
+/// may have been done.
 fn noteworthy(
     origin: &Origin,
     token: Option<&HeaderValue>,
@@ -127,21 +182,33 @@ fn noteworthy(
     let (refusal, resource) = match status.map(Status::code) {
         None | Some(Code::Ok) if quiet::is_quiet(&origin.context.rpc) => return None,
         None | Some(Code::Ok) => (String::new(), String::new()),
-        Some(Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) => return None,
+        Some(code) if PASSING.contains(&code) && origin.act().is_none() => return None,
         Some(code) => match status.and_then(rejection) {
             Some(no) => (refusal_of(no), about(no)),
             None => (code_name(code), String::new()),
         },
     };
+    Some(served(origin, token, refusal, resource))
+}
+
+/// A call with its outcome; an act says itself what it is about.
+fn served(
+    origin: &Origin,
+    token: Option<&HeaderValue>,
+    refusal: String,
+    resource: String,
+) -> ServedCall {
     let who =
         token.map(|token| Who::TokenDigest(secret::token_digest(token.as_bytes()).to_vec().into()));
-    Some(ServedCall {
+    let act = origin.act();
+    ServedCall {
         caller: Some(Caller { who }),
         context: Some(origin.context.clone()),
-        resource,
+        act: act.is_some(),
+        resource: act.unwrap_or(resource),
         refusal,
         count: 1,
-    })
+    }
 }
 
 fn rejection(status: &Status) -> Option<&Rejection> {
@@ -214,5 +281,24 @@ mod tests {
         assert_eq!(noted("/license_v2.API/ListClusters", Some(Status::unavailable(""))), None);
         assert!(noted("/license_v2.API/GetActivationCode", None).is_some());
         assert!(noted("/muster.v1.Replica/TransferLeader", None).is_some());
+    }
+
+    #[test]
+    fn an_act_names_what_it_is_about_whatever_came_of_it() {
+        let origin = Origin::of(Context { rpc: "/x".to_owned(), ..Context::default() });
+        let about = |status: Status| noteworthy(&origin, None, &status.into_http());
+        assert_eq!(about(Status::deadline_exceeded("")), None);
+        origin.set_act("replica a".to_owned());
+        for (status, refusal) in [
+            (Status::deadline_exceeded(""), "DEADLINE_EXCEEDED"),
+            (Status::unavailable(""), "UNAVAILABLE"),
+            (Status::not_found(""), "NOT_FOUND"),
+        ] {
+            let call = about(status).unwrap();
+            assert_eq!((call.refusal.as_str(), call.resource.as_str()), (refusal, "replica a"));
+            assert!(call.act);
+        }
+        let done = noteworthy(&origin, None, &Response::new(Body::empty())).unwrap();
+        assert_eq!((done.refusal.as_str(), done.resource.as_str()), ("", "replica a"));
     }
 }

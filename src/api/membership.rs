@@ -25,6 +25,29 @@ pub(super) struct MembershipService {
     pub(super) entropy: Arc<dyn Entropy>,
 }
 
+/// Replicas that one record names.
+const NAMED_MAX: usize = 8;
+
+impl MembershipService {
+    /// The replicas that a wish is about.
+    fn about(&self, ids: &[String], force: bool) -> String {
+        let mut named: Vec<String> =
+            ids.iter().take(NAMED_MAX).map(|id| self.replica.called(id)).collect();
+        if ids.len() > NAMED_MAX {
+            named.push(format!("{} more", ids.len() - NAMED_MAX));
+        }
+        format!("replica {}{}", named.join(", "), if force { ", forced" } else { "" })
+    }
+}
+
+/// The settings of the group that a wish changes.
+fn settings(asked: &ConfigureMembershipRequest) -> String {
+    let voters = asked.voters.map(|voters| format!("target voters {voters}"));
+    let dead = asked.dead_after_seconds.map(|seconds| format!("dead after {seconds} s"));
+    let changed: Vec<String> = voters.into_iter().chain(dead).collect();
+    format!("group: {}", changed.join(", "))
+}
+
 #[tonic::async_trait]
 impl membership_server::Membership for MembershipService {
     async fn mint_join_token(
@@ -32,6 +55,7 @@ impl membership_server::Membership for MembershipService {
         request: Request<MintJoinTokenRequest>,
     ) -> Result<Response<MintJoinTokenResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        call.origin.set_act("join token".to_owned());
         self.operators.may_act(&call).await?;
         let ttl = Duration::from_secs(request.into_inner().ttl_seconds);
         let token = entropy::join_token(self.entropy.as_ref());
@@ -44,7 +68,9 @@ impl membership_server::Membership for MembershipService {
         let (_place, call) = self.desk.open(&request)?;
         let asked = request.into_inner();
         let who = (asked.name.as_str(), asked.peer_address.as_str(), asked.zone.as_str());
-        let admission = self.replica.admit(&asked.token, who, call.deadline).await?;
+        call.origin.set_act(format!("replica {} at {}", asked.name, asked.peer_address));
+        let (id, admission) = self.replica.admit(&asked.token, who, call.deadline).await?;
+        call.origin.set_act(format!("replica {} ({id}) at {}", asked.name, asked.peer_address));
         let (epoch, groups_before) = self.replica.lineage();
         tracing::info!(name = asked.name, address = asked.peer_address, "a replica is let in");
         Ok(Response::new(JoinResponse { admission, epoch, groups_before }))
@@ -55,8 +81,9 @@ impl membership_server::Membership for MembershipService {
         request: Request<PromoteRequest>,
     ) -> Result<Response<MembershipResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        let asked = request.get_ref().clone();
+        call.origin.set_act(self.about(&asked.ids, asked.force));
         self.operators.may_act(&call).await?;
-        let asked = request.into_inner();
         self.replica.promote(&asked.ids, asked.force, call.deadline).await?;
         Ok(Response::new(MembershipResponse {}))
     }
@@ -66,8 +93,9 @@ impl membership_server::Membership for MembershipService {
         request: Request<RemoveRequest>,
     ) -> Result<Response<MembershipResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        let asked = request.get_ref().clone();
+        call.origin.set_act(self.about(&asked.ids, asked.force));
         self.operators.may_act(&call).await?;
-        let asked = request.into_inner();
         self.replica.remove(&asked.ids, asked.force, call.deadline).await?;
         Ok(Response::new(MembershipResponse {}))
     }
@@ -77,8 +105,9 @@ impl membership_server::Membership for MembershipService {
         request: Request<ReplaceRequest>,
     ) -> Result<Response<MembershipResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        let asked = request.get_ref().clone();
+        call.origin.set_act(self.about(&[asked.old.clone(), asked.new.clone()], asked.force));
         self.operators.may_act(&call).await?;
-        let asked = request.into_inner();
         self.replica.replace((&asked.old, &asked.new), asked.force, call.deadline).await?;
         Ok(Response::new(MembershipResponse {}))
     }
@@ -88,8 +117,9 @@ impl membership_server::Membership for MembershipService {
         request: Request<ConfigureMembershipRequest>,
     ) -> Result<Response<MembershipResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
+        let asked = *request.get_ref();
+        call.origin.set_act(settings(&asked));
         self.operators.may_act(&call).await?;
-        let asked = request.into_inner();
         if let Some(voters) = asked.voters {
             self.replica.set_target_voters(voters, call.deadline).await?;
         }

@@ -143,8 +143,10 @@ impl replica_server::Replica for ReplicaService {
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
         let (_place, call) = self.desk.open(&request)?;
-        self.operators.may_act(&call).await?;
         let to = request.into_inner().to;
+        let heir = if to.is_empty() { "any replica".to_owned() } else { self.replica.called(&to) };
+        call.origin.set_act(format!("leadership to {heir}"));
+        self.operators.may_act(&call).await?;
         let to = Some(to.as_str()).filter(|to| !to.is_empty());
         let leader = self.replica.transfer_leader(to, call.deadline).await?;
         Ok(Response::new(TransferLeaderResponse { leader: leader.unwrap_or_default() }))
@@ -157,6 +159,7 @@ impl replica_server::Replica for ReplicaService {
         request: Request<SaveSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let (place, call) = self.desk.open(&request)?;
+        call.origin.set_act("snapshot".to_owned());
         self.operators.may_act(&call).await?;
         let saved = self.replica.save_snapshot().await?;
         let file = File::open(&saved.path).await.map_err(|error| unreadable(&error))?;

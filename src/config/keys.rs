@@ -183,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
         "rate-limit",
         "NAME=COUNT/SPAN,…",
         "So many at once and again over each span, or NAME=off: heartbeat-secret, heartbeat-id, \
-         heartbeat-address, token, sign-in, login, callback, open, principal",
+         heartbeat-address, token, sign-in, login, callback, open, health, principal",
     ),
     many("trusted-proxy", "NETWORK", "Proxies that are believed in x-forwarded-for"),
     many("unlimited-address", "NETWORK", "Clients that are never limited"),

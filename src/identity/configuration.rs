@@ -90,10 +90,11 @@ pub fn sealed(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn configuration() -> OidcConfig {
+    /// A configuration that is good, with a secret.
+    pub(crate) fn configuration() -> OidcConfig {
         OidcConfig {
             issuer: "http://pachd:1658/".to_owned(),
             client_id: "pachd".to_owned(),

@@ -18,3 +18,6 @@ mod token;
 pub use configuration::{Configuration, ConfigurationError, sealed};
 pub use error::SignInError;
 pub use sign_in::{Begun, Callback, Outcome, SignIn, SignInOptions, SignInParts};
+
+#[cfg(test)]
+pub(crate) use configuration::tests::configuration;

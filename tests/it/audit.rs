@@ -3,15 +3,20 @@
 
 use std::fs;
 
-use muster_proto::auth_v2::GetRobotTokenRequest;
+use muster_proto::auth_v2::{GetRobotTokenRequest, SetConfigurationRequest};
 use muster_proto::license_v2::{AddClusterRequest, ListClustersRequest};
+use muster_proto::muster::v1::membership_client::MembershipClient;
+use muster_proto::muster::v1::{
+    ConfigureMembershipRequest, GroupStatusRequest, JoinRequest, MintJoinTokenRequest,
+    PromoteRequest, RemoveRequest,
+};
 use serde_json::Value;
 use tonic::Code;
 
 use crate::support::cli::Cli;
 use crate::support::replicas::{Replicas, Setup};
 use crate::support::secured::{ROOT, bind, robot, secured, secured_with, signed};
-use crate::support::{http, wait};
+use crate::support::{http, ports, wait};
 
 /// Records of the group as `muster audit list` gives them, the oldest first.
 fn listed(cli: &Cli, arguments: &[&str]) -> Vec<Value> {
@@ -122,6 +127,63 @@ async fn acts_on_any_replica_are_one_chain_that_outlives_the_leader() {
     assert!(ran.err.contains(&format!("record {line} does not have the hash")), "{ran:?}");
     let rest = cli.ok(&["audit", "export", "--after", "3"]);
     assert_eq!(rest, exported.split_inclusive('\n').skip(3).collect::<String>());
+}
+
+#[tokio::test]
+async fn acts_on_the_group_name_their_replicas_and_outlive_a_kill_right_after_the_answer() {
+    let mut world = secured(1).await;
+    let client = world.client(0);
+    let stranger = robot(&client, "r", 0).await;
+    let mut membership = MembershipClient::new(client.channel.clone());
+    let mint = signed(MintJoinTokenRequest { ttl_seconds: 60 }, ROOT);
+    let token = membership.mint_join_token(mint).await.unwrap().into_inner().token;
+    let peer_address = format!("127.0.0.1:{}", ports::free());
+    let name = "late".to_owned();
+    let join = JoinRequest { token, name, peer_address, ..JoinRequest::default() };
+    membership.join(join.clone()).await.unwrap();
+    let mut replica = client.replica.clone();
+    let group = replica.group(signed(GroupStatusRequest {}, ROOT)).await.unwrap().into_inner();
+    let late = group.replicas.iter().find(|it| it.name == "late").unwrap().id.clone();
+    let promote = |id: &str| PromoteRequest { ids: vec![id.to_owned()], force: false };
+    let nobody = "00000000000000ff";
+    membership.promote(signed(promote(nobody), ROOT)).await.unwrap_err();
+    membership.promote(signed(promote(&late), &stranger)).await.unwrap_err();
+    for voters in [3, 1] {
+        let asked =
+            ConfigureMembershipRequest { voters: Some(voters), dead_after_seconds: Some(90) };
+        membership.configure(signed(asked, ROOT)).await.unwrap();
+    }
+    let remove = RemoveRequest { ids: vec![late.clone()], force: false };
+    membership.remove(signed(remove, ROOT)).await.unwrap();
+    // What is no act on the group and never reaches the log by itself: a secret that comes out, and a
+    // change that a known principal may not make.
+    let code = signed(muster_proto::license_v2::GetActivationCodeRequest {}, ROOT);
+    client.license.clone().get_activation_code(code).await.unwrap();
+    let change = SetConfigurationRequest { configuration: None };
+    client.auth.clone().set_configuration(signed(change, &stranger)).await.unwrap_err();
+    world.restart(0);
+
+    let cli = administrator(&world, 0);
+    let records: Vec<String> = listed(&cli, &[]).iter().map(told).collect();
+    for line in [
+        "pach:root /muster.v1.Membership/MintJoinToken ok on join token".to_owned(),
+        format!(
+            "anonymous /muster.v1.Membership/Join ok on replica late ({late}) at {}",
+            join.peer_address
+        ),
+        format!("pach:root /muster.v1.Membership/Promote NOT_FOUND on replica {nobody}"),
+        format!("robot:r /muster.v1.Membership/Promote NOT_AUTHORIZED on replica late ({late})"),
+        "pach:root /muster.v1.Membership/Configure ok on group: target voters 3, dead after 90 s"
+            .to_owned(),
+        "pach:root /muster.v1.Membership/Configure ok on group: target voters 1, dead after 90 s"
+            .to_owned(),
+        format!("pach:root /muster.v1.Membership/Remove ok on replica late ({late})"),
+        "pach:root /license_v2.API/GetActivationCode ok on ".to_owned(),
+        "robot:r /auth_v2.API/SetConfiguration NOT_AUTHORIZED on CLUSTER".to_owned(),
+    ] {
+        assert_eq!(records.iter().filter(|it| **it == line).count(), 1, "{line}: {records:#?}");
+    }
+    cli.ok(&["audit", "verify"]);
 }
 
 #[tokio::test]

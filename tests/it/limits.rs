@@ -3,13 +3,19 @@
 use std::collections::BTreeSet;
 
 use http_body_util::StreamBody;
+use muster::state::access::Need;
+use muster::state::auth::rpcs::{RPCS, need};
 use muster_proto::auth_v2::{AuthenticateRequest, GetOidcLoginRequest, WhoAmIRequest};
 use muster_proto::google::rpc::{RetryInfo, Status as Details};
 use muster_proto::license_v2::HeartbeatRequest;
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::task::JoinSet;
+use tonic::client::Grpc;
 use tonic::codegen::Bytes;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
 
 use crate::support::authority::code;
 use crate::support::client::Client;
@@ -319,5 +325,83 @@ async fn a_body_that_stays_half_is_given_up_and_holds_nobody_back() {
     let late = (Code::DeadlineExceeded as i32).to_string();
     for answer in halves.join_all().await {
         assert_eq!(answer, late);
+    }
+}
+
+/// Every method of every service that a replica serves, from what the services say of themselves.
+fn served() -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for descriptors in [
+        muster_proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in FileDescriptorSet::decode(descriptors).unwrap().file {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                let methods = service.method.iter();
+                paths.extend(methods.map(|method| format!("/{name}/{}", method.name())));
+            }
+        }
+    }
+    paths
+}
+
+/// One call without a token and with an empty message; of a stream only its beginning is awaited.
+async fn call_from(client: &Client, address: &str, path: &str) -> Result<(), Status> {
+    let mut grpc = Grpc::new(client.channel.clone());
+    grpc.ready().await.unwrap();
+    let path: PathAndQuery = path.parse().unwrap();
+    let request = from(address, Request::new(()));
+    let asked = grpc.server_streaming(request, path, ProstCodec::<(), ()>::default());
+    tokio::time::timeout(wait::PATIENCE, asked).await.unwrap().map(drop)
+}
+
+#[tokio::test]
+async fn every_method_is_limited_for_callers_without_a_token() {
+    const TIMES: usize = 10;
+    let flags: Vec<String> = ["open", "login", "health", "heartbeat-address"]
+        .map(|name| format!("--rate-limit={name}={TIMES}/10m"))
+        .to_vec();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    // The set-up of the world calls without a token too.
+    let world = secured_with(1, limited(&flags)).await;
+    let client = world.client(0);
+    let mut paths = served();
+    for (path, _) in RPCS {
+        assert!(paths.contains(path), "{path} of the access table is served by nobody");
+    }
+    paths.insert("/no.such.Service/Method".to_owned());
+    let open = paths.iter().filter(|path| need(path) == Some(Need::Open)).count();
+    assert!(open > 5 && paths.len() > 70, "{open} of {}", paths.len());
+    for (number, path) in paths.iter().enumerate() {
+        // Each from its own address, so that none is stopped for another.
+        let address = format!("198.51.100.{number}");
+        let mut passed = 0;
+        let refused = loop {
+            match call_from(&client, &address, path).await {
+                Err(status) if status.code() == Code::ResourceExhausted => break status,
+                _ => passed += 1,
+            }
+            assert!(passed <= TIMES, "{path} is not limited");
+        };
+        assert_eq!(passed, TIMES, "{path}: {refused:?}");
+        told_to_wait(&refused);
+    }
+}
+
+#[tokio::test]
+async fn questions_after_the_health_are_answered_whatever_else_comes_from_their_address() {
+    let world = Replicas::start_with(1, limited(&["--rate-limit=open=10/10m"]));
+    let client = world.client(0);
+    let flood = async || call_from(&client, "192.0.2.9", "/versionpb_v2.API/GetVersion").await;
+    let refused = wait::until_ok("the flood to be refused", || async {
+        flood().await.err().ok_or("it passed")
+    })
+    .await;
+    told_to_wait(&refused);
+    for _ in 0..100 {
+        call_from(&client, "192.0.2.9", "/grpc.health.v1.Health/Check").await.unwrap();
     }
 }

@@ -105,17 +105,7 @@ fn check_url(text: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn configuration() -> OidcConfig {
-        OidcConfig {
-            issuer: "http://pachd:1658/".to_owned(),
-            client_id: "pachd".to_owned(),
-            client_secret: "hush".to_owned(),
-            redirect_uri: "http://localhost:30657/authorization-code/callback".to_owned(),
-            scopes: vec!["openid".to_owned()],
-            ..OidcConfig::default()
-        }
-    }
+    use crate::identity::configuration;
 
     #[test]
     fn each_part_is_checked() {

@@ -18,6 +18,8 @@ use crate::state::auth::rpcs;
 use crate::state::secret::{self, Digest};
 
 const HEARTBEAT: &str = "/license_v2.API/Heartbeat";
+/// In front of all methods of the health service.
+const HEALTH: &str = "/grpc.health.";
 const AUTHENTICATE: &str = "/auth_v2.API/Authenticate";
 const BEGIN_LOGIN: &str = "/auth_v2.API/GetOIDCLogin";
 
@@ -80,7 +82,9 @@ impl Guard {
         let judged = view.auth().is_on() && judges_tokens(path);
         let token = caller::token(request.headers()).filter(|token| judged && !token.is_empty());
         let Some(token) = token else {
-            if path != HEARTBEAT {
+            if path.starts_with(HEALTH) {
+                limits.take(Limit::Health, address)?;
+            } else if path != HEARTBEAT {
                 limits.take(Limit::Open, address)?;
             }
             return Ok(Some(Pending { address, stranger: None, signs_in }));

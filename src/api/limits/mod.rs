@@ -202,6 +202,7 @@ impl Limit {
             Limit::Login => "too many logins were begun",
             Limit::Callback => "too many people came back from their provider",
             Limit::Open => "too many requests came without a token",
+            Limit::Health => "too many requests asked for the health of this replica",
             Limit::Principal => "too many requests came from this principal",
         }
     }

@@ -23,8 +23,11 @@ pub(super) enum Limit {
     Login,
     /// People whom a provider sends back to the callback page, from one address.
     Callback,
-    /// Calls without a token but heartbeats, from one address.
+    /// Calls without a token but heartbeats and questions after the health, from one address.
     Open,
+    /// Questions after the health of this replica, from one address: a load balancer that gets no answer
+    /// would take it away, so whatever else comes from its address does not count.
+    Health,
     /// Calls of one principal.
     Principal,
 }
@@ -43,7 +46,7 @@ const fn row(limit: Limit, name: &'static str, count: u32, seconds: u64) -> Row 
 }
 
 /// Every limit once, in the order of the enum, with what holds when nobody says anything.
-pub(super) const ROWS: [Row; 9] = [
+pub(super) const ROWS: [Row; 10] = [
     row(Limit::HeartbeatSecret, "heartbeat-secret", 10, 300),
     row(Limit::HeartbeatId, "heartbeat-id", 100, 600),
     row(Limit::HeartbeatAddress, "heartbeat-address", 1000, 600),
@@ -54,6 +57,7 @@ pub(super) const ROWS: [Row; 9] = [
     // Who began a login comes back once, and may reload the page.
     row(Limit::Callback, "callback", 1200, 600),
     row(Limit::Open, "open", 60_000, 60),
+    row(Limit::Health, "health", 6000, 60),
     row(Limit::Principal, "principal", 60_000, 60),
 ];
 

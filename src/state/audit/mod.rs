@@ -229,7 +229,11 @@ pub(super) fn record_calls(
             count: call.count,
             ..AuditRecord::default()
         };
-        audit.repeatable(at, act);
+        if call.act && call.refusal.is_empty() {
+            audit.append(at, act);
+        } else {
+            audit.repeatable(at, act);
+        }
     }
     Ok(())
 }

@@ -39,6 +39,7 @@ impl Line<'_> {
             resource: self.text("about"),
             refusal: self.text("refusal"),
             count: self.number("count").unwrap_or(1),
+            act: self.words.contains(&"act"),
         };
         RecordCalls { calls: vec![call] }
     }
@@ -131,6 +132,30 @@ fn each_act_is_one_record_with_who_from_where_what_on_what() {
             12 at=2 pach:root RotateRootToken on token of pach:root
             13 at=2 pach:root DeleteExpiredTokens on expired tokens
             14 at=3 pach:root DeactivateAuth on auth
+        "#]],
+    );
+}
+
+#[test]
+fn acts_of_the_edge_that_were_done_are_one_record_each_and_refused_ones_are_counted() {
+    check(
+        "
+        at=1 calls Promote peer=a:1 about=replica-a act as=internal
+        at=2 calls Promote peer=a:2 about=replica-b act as=internal
+        calls Promote peer=a:3 about=replica-c refusal=NOT_FOUND act as=internal
+        calls Promote peer=a:4 about=replica-d refusal=NOT_FOUND act as=internal
+        calls GetActivationCode peer=a:5 as=internal
+        calls GetActivationCode peer=a:6 as=internal
+        at=400 calls Promote peer=a:7 about=replica-a act as=internal
+        ",
+        &expect![[r#"
+            1 at=1 anonymous /Promote on replica-a from=a:1
+            2 at=2 anonymous /Promote on replica-b from=a:2
+            3 at=2 anonymous /Promote on replica-c from=a:3 no=NOT_FOUND
+            4 at=2 anonymous /GetActivationCode on  from=a:5
+            5 at=400 anonymous /Promote on replica-a from=a:7
+            6 at=400 anonymous /GetActivationCode on  from=a:6
+            7 at=400 anonymous /Promote on replica-d from=a:4 no=NOT_FOUND
         "#]],
     );
 }

@@ -2,7 +2,6 @@ use expect_test::{Expect, expect};
 use muster_proto::muster::log::v1::{
     Caller, Command, Internal, Record, StartLogin, caller::Who, command::Kind, record,
 };
-use prost::Message as _;
 
 use super::super::{LogTime, State, secret};
 use super::World;
@@ -462,7 +461,7 @@ fn of_a_nonce_only_the_digest_is_kept_even_if_an_older_version_wrote_it_down() {
         Command { caller: Some(caller), kind: Some(Kind::StartLogin(start)), ..Command::default() };
     world.state.apply(&command, 100, LogTime(1_000_000));
     let records: Vec<Record> = world.state.records().collect();
-    let bytes: Vec<u8> = records.iter().flat_map(|it| it.encode_to_vec()).collect();
+    let bytes: Vec<u8> = records.iter().flat_map(prost::Message::encode_to_vec).collect();
     assert!(!bytes.windows(13).any(|part| part == b"planted-nonce"));
     let digest = secret::token_digest("state-1");
     let again = State::from_records(records.clone()).unwrap();

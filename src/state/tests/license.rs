@@ -82,7 +82,7 @@ fn a_license_without_its_parts_is_refused() {
 fn a_code_may_be_sealed_and_then_stands_nowhere_in_clear() {
     let mut world = World::default();
     for line in [
-        "activate sealed=envelope expires=100",
+        "activate code-sealed=envelope expires=100",
         "add localhost grpc://localhost:1653 es secret=s",
         "activate-self localhost/s",
     ] {
@@ -96,15 +96,15 @@ fn a_code_may_be_sealed_and_then_stands_nowhere_in_clear() {
         assert_eq!(license.activation_code_sealed, "envelope");
     }
     assert_eq!(
-        world.tell("activate code=a sealed=b expires=100"),
+        world.tell("activate code=a code-sealed=b expires=100"),
         "no: COMMAND_INCOMPLETE activation_code"
     );
     // As it was stored before there was a key, and afterwards.
     assert_eq!(world.tell("activate code=a expires=100"), "activated until=100");
-    assert_eq!(world.tell("activate sealed=a expires=100"), "activated until=100");
+    assert_eq!(world.tell("activate code-sealed=a expires=100"), "activated until=100");
     let too_long = "x".repeat(limits::ACTIVATION_CODE_BYTES_MAX + limits::ENVELOPE_BYTES_MAX + 1);
     assert_eq!(
-        world.tell(&format!("activate sealed={too_long} expires=100")),
+        world.tell(&format!("activate code-sealed={too_long} expires=100")),
         "no: FIELD_TOO_LONG activation_code limit=65536"
     );
 }

@@ -209,7 +209,7 @@ impl<'a> Line<'a> {
                 .map(|seconds| Timestamp { seconds: i64::try_from(seconds).unwrap(), nanos: 0 }),
             max_clusters: self.number("max"),
             grace_days: self.number("grace").map(|days| u32::try_from(days).unwrap()),
-            activation_code_sealed: self.text("sealed").into(),
+            activation_code_sealed: self.text("code-sealed").into(),
             customer: String::new(),
         }
     }

@@ -284,12 +284,13 @@ impl Replicas {
     pub(crate) async fn state_digests(&self) -> Vec<(u64, u32)> {
         wait::until_ok("snapshots of one position", || async {
             self.wait_level().await;
-            let mut digests = Vec::new();
-            for at in 0..self.len() {
+            // All at once: that somebody saves one is an act, and moves the log on.
+            let saved = (0..self.len()).map(async |at| {
                 let saved = self.client(at).save_snapshot().await.map_err(|e| e.to_string())?;
                 let found = muster_cluster::snapshot::inspect(Path::new(&saved.path)).unwrap();
-                digests.push((found.meta.index, found.meta.digest));
-            }
+                Ok::<_, String>((found.meta.index, found.meta.digest))
+            });
+            let digests = futures::future::try_join_all(saved).await?;
             let is_level = digests.windows(2).all(|pair| pair[0].0 == pair[1].0);
             if is_level { Ok(digests) } else { Err(format!("{digests:?}")) }
         })
