@@ -151,6 +151,7 @@ fn describe_fleet() {
     describe_histogram!("muster_heartbeat_duration_seconds", "From a heartbeat to its answer");
     describe_histogram!("muster_heartbeat_batch_size", "Heartbeats that went into one log entry");
     describe_counter!("muster_expired_tokens_forgotten_total", "Expired tokens that were swept");
+    describe_counter!("muster_revoked_tokens_forgotten_total", "Revoked tokens that were swept");
 }
 
 /// Of whatever comes in from outside.

@@ -4,8 +4,9 @@
 //! AUT-1: no revoked or expired token authorizes anything at a later place of the log. AUT-2: nothing is
 //! permitted without a binding. AUT-3: a token that lives is not said to be unknown or expired. AUT-4:
 //! root cannot lose clusterAdmin. AUT-5: a token that exists is not restored, so that neither its
-//! end nor a revocation moves, and none is restored dead. AUT-6: auth is wholly on or wholly off, and
-//! the living tokens are those that the answers gave.
+//! end nor a revocation moves, and none is restored dead. AUT-6: auth is wholly on or wholly off, the
+//! living tokens are those that the answers gave, and as many end as is said. AUT-7: no more is
+//! forgotten, or kept of what ended with all others of its owner, than ended so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ pub(crate) struct Access {
     on: bool,
     /// Whose a token is and its last microsecond, 0 for none; expired ones stay until they are purged.
     tokens: BTreeMap<Bytes, (String, u64)>,
+    /// Tokens that ended with all others of their owner, and may still be kept.
+    ended: u64,
     roles: BTreeMap<String, BTreeSet<String>>,
     /// Named requests that were answered: asked again they are answered alike, and change nothing.
     answered: BTreeSet<String>,
@@ -95,6 +98,12 @@ impl Access {
     fn permits(&self, command: &Command, kind: &Kind, now: u64) -> Result<(), Violation> {
         let enough: &[&str] = match kind {
             Kind::RecordHeartbeats(_) | Kind::ActivateAuth(_) => return Ok(()),
+            Kind::ForgetRevokedTokens(_) => {
+                let who = command.caller.as_ref().and_then(|caller| caller.who.as_ref());
+                return require(matches!(who, Some(Who::Internal(_))), "AUT-2", || {
+                    format!("{command:?} was done for somebody outside")
+                });
+            }
             // Whoever knows a token may end it.
             Kind::RevokeToken(_) => &[],
             Kind::ActivateLicense(_)
@@ -131,11 +140,24 @@ impl Access {
                 let token = (issued.subject.clone(), issued.expires_us);
                 self.tokens.insert(it.token_digest.clone(), token);
             }
-            (Kind::RevokeToken(it), _) => {
-                self.revoked += u64::from(self.tokens.remove(&it.token_digest).is_some());
+            (Kind::RevokeToken(it), reply::Kind::TokensRemoved(removed)) => {
+                let number = u64::from(self.tokens.remove(&it.token_digest).is_some());
+                self.revoked += number;
+                counted(number, removed.number)?;
             }
-            (Kind::RevokeTokensOf(it), _) => self.revoke_of(&it.subject),
+            (Kind::RevokeTokensOf(it), reply::Kind::TokensRemoved(removed)) => {
+                counted(self.revoke_of(&it.subject), removed.number)?;
+            }
+            (Kind::ForgetRevokedTokens(it), reply::Kind::TokensRemoved(removed)) => {
+                let number = removed.number;
+                let sound = number <= self.ended && (it.max == 0 || number <= it.max.into());
+                require(sound, "AUT-7", || {
+                    format!("{number} revoked tokens were forgotten of {} by {it:?}", self.ended)
+                })?;
+                self.ended -= number;
+            }
             (Kind::RotateRootToken(it), _) => {
+                self.tokens.remove(&it.token_digest);
                 self.revoke_of(ROOT);
                 self.tokens.insert(it.token_digest.clone(), (ROOT.into(), 0));
             }
@@ -161,13 +183,17 @@ impl Access {
     fn begin(&mut self, on: bool) {
         self.on = on;
         self.tokens.clear();
+        self.ended = 0;
         self.roles.clear();
     }
 
-    fn revoke_of(&mut self, subject: &str) {
+    fn revoke_of(&mut self, subject: &str) -> u64 {
         let before = self.tokens.len();
         self.tokens.retain(|_, (owner, _)| owner != subject);
-        self.revoked += (before - self.tokens.len()) as u64;
+        let number = (before - self.tokens.len()) as u64;
+        self.revoked += number;
+        self.ended += number;
+        number
     }
 
     /// The oldest go first.
@@ -195,12 +221,22 @@ impl Access {
             let known = self.tokens.get(digest.as_slice());
             known.is_some_and(|it| *it.0 == *token.subject && it.1 == token.expires.0)
         };
-        let same = tokens.len() == self.tokens.len() && tokens.iter().all(kept);
+        let same = tokens.living().count() == self.tokens.len() && tokens.living().all(kept);
+        let ended = tokens.revoked() as u64;
+        require(ended <= self.ended, "AUT-7", || {
+            format!("{ended} revoked tokens are kept, and should be at most {}", self.ended)
+        })?;
         require(state.auth().is_on() == self.on && same, "AUT-6", || {
-            let names: Vec<_> = tokens.iter().map(|(_, token)| token).collect();
+            let names: Vec<_> = tokens.living().map(|(_, token)| token).collect();
             format!("auth is {}, with {names:?}, and should be {self:?}", state.auth().is_on())
         })
     }
+}
+
+fn counted(expected: u64, told: u64) -> Result<(), Violation> {
+    require(expected == told, "AUT-6", || {
+        format!("{told} tokens were revoked, it is said, but {expected} were")
+    })
 }
 
 fn over(expires: u64, now: u64) -> bool {

@@ -5,10 +5,10 @@ use muster::state::secret::{cluster_secret_digest, token_digest};
 use muster_proto::auth_v2::ResourceType;
 use muster_proto::muster::log::v1::{
     ActivateAuth, ActivateEnterprise, ActivateLicense, AddCluster, Anonymous, Beat, Caller,
-    Command, DeactivateAuth, DeleteCluster, DeleteExpiredTokens, HeartbeatEnterprise,
-    IssueRobotToken, License, ModifyRoleBinding, RecordHeartbeats, RemoveLicenseAndClusters,
-    Resource, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken, UpdateCluster,
-    caller::Who, command::Kind,
+    Command, DeactivateAuth, DeleteCluster, DeleteExpiredTokens, ForgetRevokedTokens,
+    HeartbeatEnterprise, Internal, IssueRobotToken, License, ModifyRoleBinding, RecordHeartbeats,
+    RemoveLicenseAndClusters, Resource, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken,
+    UpdateCluster, caller::Who, command::Kind,
 };
 use prost::Message as _;
 use prost_types::Timestamp;
@@ -34,7 +34,7 @@ pub(crate) fn draw(chance: &mut Chance, plan: &ClientPlan, request: u64) -> Byte
     };
     let named = !matches!(kind, Kind::RecordHeartbeats(_)) && chance.permille(800);
     let request_id = if named { format!("request-{request}") } else { String::new() };
-    let caller = (plan.auth_permille > 0).then(|| caller(chance));
+    let caller = (plan.auth_permille > 0).then(|| caller(chance, &kind));
     let command = Command { caller, request_id, kind: Some(kind), ..Command::default() };
     command.encode_to_vec().into()
 }
@@ -108,8 +108,12 @@ fn any_token(chance: &mut Chance) -> Bytes {
     token(chance.below(TOKENS)).into()
 }
 
-fn caller(chance: &mut Chance) -> Caller {
+fn caller(chance: &mut Chance, kind: &Kind) -> Caller {
     let who = match chance.below(10) {
+        // Nobody else may; a few try.
+        0..9 if matches!(kind, Kind::ForgetRevokedTokens(_)) => {
+            Who::Internal(Internal::AuthServer.into())
+        }
         0..6 => Who::TokenDigest(token(0).into()),
         6..9 => Who::TokenDigest(any_token(chance)),
         _ => Who::Anonymous(Anonymous {}),
@@ -144,17 +148,25 @@ fn auth(chance: &mut Chance, id: String) -> Kind {
             let token_digest = token(chance.between(first, TOKENS - 1)).into();
             Kind::RevokeToken(RevokeToken { token_digest })
         }
-        62..67 => Kind::RevokeTokensOf(RevokeTokensOf { subject: robot }),
-        67..72 => Kind::DeleteExpiredTokens(DeleteExpiredTokens {
+        62..67 => Kind::RevokeTokensOf(RevokeTokensOf {
+            subject: robot,
+            at_once: chance.pick(&[0, 1, 1]).unwrap_or(0),
+        }),
+        67..70 => Kind::DeleteExpiredTokens(DeleteExpiredTokens {
             max: chance.pick(&[0, 1]).unwrap_or(0),
         }),
-        72..80 => {
+        70..73 => Kind::ForgetRevokedTokens(ForgetRevokedTokens {
+            max: chance.pick(&[0, 1]).unwrap_or(0),
+        }),
+        73..80 => {
             let soon = (u64::try_from(BEGINNING).unwrap_or(0) + chance.below(40)) * 1_000_000;
             let expires_us = if chance.coin() { 0 } else { soon };
             let token_digest = any_token(chance);
             Kind::RestoreToken(RestoreToken { subject: robot, token_digest, expires_us })
         }
-        80..83 => Kind::RotateRootToken(RotateRootToken { token_digest: token(0).into() }),
+        80..83 => {
+            Kind::RotateRootToken(RotateRootToken { token_digest: token(0).into(), at_once: 1 })
+        }
         83..97 => Kind::ModifyRoleBinding(ModifyRoleBinding {
             resource: Some(Resource { r#type: ResourceType::Cluster.into(), name: String::new() }),
             principal: if chance.permille(200) { "pach:root".into() } else { robot },

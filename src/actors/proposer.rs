@@ -98,6 +98,7 @@ pub fn grows(kind: &command::Kind) -> bool {
             | Kind::RevokeTokensOf(_)
             | Kind::DeleteExpiredTokens(_)
             | Kind::DeleteExpiredLogins(_)
+            | Kind::ForgetRevokedTokens(_)
             | Kind::DeactivateAuth(_)
     )
 }

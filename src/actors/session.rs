@@ -15,9 +15,9 @@ use actix::{Actor, AsyncContext as _, Context, Handler, WrapFuture as _};
 use bytes::Bytes;
 use muster_proto::muster::log::v1::{
     ActivateAuth, ConfigureAuth, DeactivateAuth, DeleteExpiredLogins, DeleteExpiredTokens,
-    FinishLogin, Internal, IssueRobotToken, IssueUserToken, ModifyMembers, ModifyRoleBinding,
-    OidcConfig, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken, SetGroups, StartLogin,
-    TokensRemoved, command, reply,
+    FinishLogin, ForgetRevokedTokens, Internal, IssueRobotToken, IssueUserToken, ModifyMembers,
+    ModifyRoleBinding, OidcConfig, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken,
+    SetGroups, StartLogin, TokensRemoved, command, reply,
 };
 use tokio::time::Instant;
 
@@ -30,14 +30,17 @@ use super::thread::{Alarm, Alarms};
 use crate::clock::Clock;
 use crate::entropy::{self, Entropy};
 use crate::state::LogTime;
+use crate::state::auth::Auth;
 use crate::state::secret::token_digest;
 
 /// Between two entries of one sweep, so that others come in between.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// Between two entries of a sweep that somebody waits for.
 const WAITED_SWEEP_PAUSE: Duration = Duration::from_millis(5);
-/// Tokens that one entry of a sweep forgets: about a millisecond in which nothing else is applied.
-const SWEEP_BATCH: DeleteExpiredTokens = DeleteExpiredTokens { max: 128 };
+/// Between two looks for tokens that ended with all others of their owner.
+const REVOKED_EVERY: Duration = Duration::from_secs(5);
+/// Tokens that one entry forgets: about a millisecond in which nothing else is applied.
+const FORGOTTEN_MAX: u32 = 128;
 /// How long one entry of a sweep may take.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -142,15 +145,16 @@ impl Session {
         Ok(self.removed(call, command::Kind::RevokeToken(command)).await?.number)
     }
 
-    /// Ends all tokens of one principal; tells how many.
+    /// Ends all tokens of one principal; tells how many. They are dead with the entry that says so; the
+    /// sweep forgets what is too much for it.
     pub async fn revoke_all_of(&self, call: Call, subject: String) -> Result<u64, CallError> {
-        let command = RevokeTokensOf { subject };
+        let command = RevokeTokensOf { subject, at_once: FORGOTTEN_MAX };
         Ok(self.removed(call, command::Kind::RevokeTokensOf(command)).await?.number)
     }
 
     /// Forgets all tokens that have expired.
     pub async fn delete_expired(&self, call: Call) -> Result<(), CallError> {
-        let kind = command::Kind::DeleteExpiredTokens(SWEEP_BATCH);
+        let kind = Sweep::Expired.step();
         // Each entry is a request of its own: one name for all of them would repeat the first answer.
         let call = Call { request_id: String::new(), ..call };
         while self.removed(call.clone(), kind.clone()).await?.more {
@@ -167,7 +171,7 @@ impl Session {
     /// Ends all root tokens and gives the new one: the given one, or a drawn one for an empty text.
     pub async fn rotate_root(&self, call: Call, given: String) -> Result<String, CallError> {
         let token = self.token_or(given);
-        let command = RotateRootToken { token_digest: digest(&token) };
+        let command = RotateRootToken { token_digest: digest(&token), at_once: FORGOTTEN_MAX };
         self.done(call, command::Kind::RotateRootToken(command)).await?;
         Ok(token)
     }
@@ -234,7 +238,12 @@ impl Actor for Sessions {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(UNDER_WAY_MAX);
-        context.run_interval(self.sweep_every, Sessions::sweep);
+        context.run_interval(self.sweep_every, |this, context| {
+            this.sweep(context, &[Sweep::Logins, Sweep::Expired]);
+        });
+        context.run_interval(REVOKED_EVERY.min(self.sweep_every), |this, context| {
+            this.sweep(context, &[Sweep::Revoked]);
+        });
     }
 }
 
@@ -253,15 +262,13 @@ impl Handler<Ask> for Sessions {
 }
 
 impl Sessions {
-    /// Forgets what has expired, if this replica leads and there is any.
-    fn sweep(&mut self, context: &mut Context<Sessions>) {
+    /// Forgets what nobody may use any more, if this replica leads and there is any.
+    fn sweep(&mut self, context: &mut Context<Sessions>, which: &[Sweep]) {
         let now = LogTime(self.clock.now().0);
         let view = self.reader.local();
-        let auth = view.auth();
-        let due =
-            Due { tokens: auth.tokens().has_expired(now), logins: auth.logins().has_expired(now) };
-        let is_due = due.tokens || due.logins;
-        if self.sweeping || !is_due || self.replica.info().role != Role::Leader {
+        let due = which.iter().copied().filter(|sweep| sweep.is_due(view.auth(), now));
+        let due: Vec<Sweep> = due.collect();
+        if self.sweeping || due.is_empty() || self.replica.info().role != Role::Leader {
             return;
         }
         self.sweeping = true;
@@ -270,42 +277,76 @@ impl Sessions {
     }
 }
 
-/// What has expired.
-#[derive(Clone, Copy)]
-struct Due {
-    tokens: bool,
-    logins: bool,
+/// What there is to forget.
+#[derive(Clone, Copy, Debug)]
+enum Sweep {
+    /// Logins whose time is over.
+    Logins,
+    /// Tokens that ended with all others of their owner.
+    Revoked,
+    /// Tokens whose time is over.
+    Expired,
 }
 
-/// Goes on until nothing is left or something is in the way; the next sweep tries again.
-async fn sweep(proposer: Proposer, due: Due) {
-    let call = || Call::internal(Internal::AuthServer, Instant::now() + SWEEP_PATIENCE);
-    if due.logins {
-        let kind = command::Kind::DeleteExpiredLogins(DeleteExpiredLogins {});
-        if let Err(error) = proposer.propose(call(), kind).await {
-            tracing::warn!(%error, "logins whose time is over are not forgotten yet");
-            return;
+impl Sweep {
+    fn is_due(self, auth: &Auth, now: LogTime) -> bool {
+        match self {
+            Sweep::Logins => auth.logins().has_expired(now),
+            Sweep::Revoked => auth.tokens().has_revoked(),
+            Sweep::Expired => auth.tokens().has_expired(now),
         }
     }
-    if !due.tokens {
-        return;
-    }
-    loop {
-        let kind = command::Kind::DeleteExpiredTokens(SWEEP_BATCH);
-        match proposer.propose(call(), kind).await.map(|answered| answered.reply) {
-            Ok(reply::Kind::TokensRemoved(removed)) => {
-                metrics::counter!("muster_expired_tokens_forgotten_total")
-                    .increment(removed.number);
-                if !removed.more {
-                    return;
-                }
+
+    /// The command that forgets some.
+    fn step(self) -> command::Kind {
+        match self {
+            Sweep::Logins => command::Kind::DeleteExpiredLogins(DeleteExpiredLogins {}),
+            Sweep::Revoked => {
+                command::Kind::ForgetRevokedTokens(ForgetRevokedTokens { max: FORGOTTEN_MAX })
             }
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "expired tokens are not forgotten yet");
-                return;
+            Sweep::Expired => {
+                command::Kind::DeleteExpiredTokens(DeleteExpiredTokens { max: FORGOTTEN_MAX })
             }
         }
-        tokio::time::sleep(SWEEP_PAUSE).await;
+    }
+
+    fn count(self, forgotten: u64) {
+        match self {
+            Sweep::Logins => (),
+            Sweep::Revoked => {
+                metrics::counter!("muster_revoked_tokens_forgotten_total").increment(forgotten);
+            }
+            Sweep::Expired => {
+                metrics::counter!("muster_expired_tokens_forgotten_total").increment(forgotten);
+            }
+        }
+    }
+}
+
+/// Goes on until nothing is left or something is in the way; the next round tries again.
+async fn sweep(proposer: Proposer, due: Vec<Sweep>) {
+    for sweep in due {
+        while let Some(more) = step(&proposer, sweep).await {
+            if !more {
+                break;
+            }
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
+    }
+}
+
+/// One entry of a sweep; tells whether there is more, or nothing when something was in the way.
+async fn step(proposer: &Proposer, sweep: Sweep) -> Option<bool> {
+    let call = Call::internal(Internal::AuthServer, Instant::now() + SWEEP_PATIENCE);
+    match proposer.propose(call, sweep.step()).await.map(|answered| answered.reply) {
+        Ok(reply::Kind::TokensRemoved(removed)) => {
+            sweep.count(removed.number);
+            Some(removed.more)
+        }
+        Ok(_) => Some(false),
+        Err(error) => {
+            tracing::warn!(%error, ?sweep, "what nobody may use any more is not forgotten yet");
+            None
+        }
     }
 }

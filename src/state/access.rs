@@ -65,7 +65,8 @@ pub fn need(kind: &Kind) -> Need {
         | Kind::FinishLogin(_)
         | Kind::RecordCalls(_)
         | Kind::ConfigureAudit(_)
-        | Kind::DeleteExpiredLogins(_) => Need::Internal,
+        | Kind::DeleteExpiredLogins(_)
+        | Kind::ForgetRevokedTokens(_) => Need::Internal,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::state::audit::Audit;
 use crate::state::auth::bindings::Resource;
-use crate::state::auth::{Auth, principal, roles};
+use crate::state::auth::{principal, roles};
 use crate::state::{State, limits};
 
 /// The name of the first broken invariant, or none.
@@ -18,6 +18,7 @@ use crate::state::{State, limits};
 /// - `AUTH-1`: while auth is on, root is bound as clusterAdmin on the cluster.
 /// - `AUTH-2`: while auth is off, there are no tokens and no groups.
 /// - `AUTH-3`: the indexes of tokens, and the two directions of groups, tell the same.
+/// - `AUTH-4`: whoever lost all tokens is remembered until these are forgotten, within the bound.
 /// - `AUDIT-1`: audit records have no gaps, and the newest continue the hashes of those before them.
 /// - `AUDIT-2`: no more audit records and counts than there may be.
 pub fn first_broken(state: &State) -> Option<&'static str> {
@@ -63,7 +64,7 @@ pub fn first_broken(state: &State) -> Option<&'static str> {
     if state.quarantine().len() > limits::STRAYS_MAX || strays.any(|(_, it)| it.last > now) {
         return Some("QUARANTINE-1");
     }
-    first_broken_of_auth(state.auth()).or_else(|| first_broken_of_audit(state.audit()))
+    first_broken_of_auth(state).or_else(|| first_broken_of_audit(state.audit()))
 }
 
 fn first_broken_of_audit(audit: &Audit) -> Option<&'static str> {
@@ -73,7 +74,8 @@ fn first_broken_of_audit(audit: &Audit) -> Option<&'static str> {
     (!audit.is_bounded()).then_some("AUDIT-2")
 }
 
-fn first_broken_of_auth(auth: &Auth) -> Option<&'static str> {
+fn first_broken_of_auth(state: &State) -> Option<&'static str> {
+    let auth = state.auth();
     let cluster = auth.bindings().get(&Resource::Cluster);
     let admin = roles::role("clusterAdmin");
     let is_root_admin = cluster
@@ -88,6 +90,9 @@ fn first_broken_of_auth(auth: &Auth) -> Option<&'static str> {
     }
     if !auth.tokens().is_consistent() || !auth.groups().is_consistent() {
         return Some("AUTH-3");
+    }
+    if !auth.tokens().are_revocations_sound(state.index()) {
+        return Some("AUTH-4");
     }
     None
 }

@@ -55,7 +55,11 @@ pub const RECORD_BYTES_AIM: usize = 256 * 1024;
 /// little room above it.
 pub const TOKENS_MAX: usize = 1 << 20;
 
-/// Expired tokens that one entry forgets: keeps the pause of an entry below 10 ms or so.
+/// Principals whose revoked tokens are being forgotten: some minutes of forgetting. Beyond them, the
+/// entry that revokes forgets as well.
+pub const REVOCATIONS_MAX: usize = 1 << 12;
+
+/// Expired or revoked tokens that one entry forgets: keeps the pause of an entry below 10 ms or so.
 pub const TOKENS_PURGED_MAX: usize = 1 << 10;
 
 /// Resources and their entries together: the design point of 100,000, with room above it.

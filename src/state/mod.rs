@@ -132,6 +132,7 @@ impl State {
     fn perform(&mut self, kind: &command::Kind, who: &Principal) -> Result<reply::Kind, Rejection> {
         use command::Kind;
         let now = self.time;
+        let at = Stamp { index: self.index, time: now };
         let done = |()| reply::Kind::Done(Done {});
         match kind {
             Kind::ActivateLicense(it) => {
@@ -202,7 +203,7 @@ impl State {
                 config::configure(&mut self.server, it).map(reply::Kind::ServerConfigured)
             }
             Kind::ActivateAuth(it) => {
-                auth::activate(&mut self.auth, self.enterprise.state(now), it).map(done)
+                auth::activate(&mut self.auth, self.enterprise.state(now), at, it).map(done)
             }
             Kind::DeactivateAuth(_) => {
                 auth::deactivate(&mut self.auth);
@@ -210,23 +211,26 @@ impl State {
             }
             Kind::ConfigureAuth(it) => auth::configure(&mut self.auth, it).map(done),
             Kind::IssueRobotToken(it) => {
-                auth::issue_robot_token(&mut self.auth, now, it).map(reply::Kind::TokenIssued)
+                auth::issue_robot_token(&mut self.auth, at, it).map(reply::Kind::TokenIssued)
             }
             Kind::IssueUserToken(it) => {
                 let gate = self.enterprise.state(now);
-                auth::issue_user_token(&mut self.auth, gate, now, it).map(reply::Kind::TokenIssued)
+                auth::issue_user_token(&mut self.auth, gate, at, it).map(reply::Kind::TokenIssued)
             }
             Kind::RevokeToken(it) => {
                 auth::revoke(&mut self.auth, it).map(reply::Kind::TokensRemoved)
             }
             Kind::RevokeTokensOf(it) => {
-                auth::revoke_all_of(&mut self.auth, it).map(reply::Kind::TokensRemoved)
+                auth::revoke_all_of(&mut self.auth, at, it).map(reply::Kind::TokensRemoved)
             }
             Kind::DeleteExpiredTokens(it) => {
                 Ok(reply::Kind::TokensRemoved(auth::purge(&mut self.auth, now, *it)))
             }
-            Kind::RestoreToken(it) => auth::restore(&mut self.auth, now, it).map(done),
-            Kind::RotateRootToken(it) => auth::rotate_root(&mut self.auth, it).map(done),
+            Kind::ForgetRevokedTokens(it) => {
+                Ok(reply::Kind::TokensRemoved(auth::forget_revoked(&mut self.auth, *it)))
+            }
+            Kind::RestoreToken(it) => auth::restore(&mut self.auth, at, it).map(done),
+            Kind::RotateRootToken(it) => auth::rotate_root(&mut self.auth, at, it).map(done),
             Kind::ModifyRoleBinding(it) => auth::modify_binding(&mut self.auth, who, it).map(done),
             Kind::CreateRoleBinding(it) => auth::create_binding(&mut self.auth, it).map(done),
             Kind::SetGroups(it) => auth::set_groups(&mut self.auth, it).map(done),
@@ -238,7 +242,6 @@ impl State {
                 Ok(done(()))
             }
             Kind::RecordCalls(it) => {
-                let at = Stamp { index: self.index, time: now };
                 audit::record_calls(&mut self.audit, &self.auth, at, it).map(done)
             }
             Kind::ConfigureAudit(it) => {

@@ -67,6 +67,7 @@ impl State {
             logins: count(self.auth.logins().len()),
             strays: count(self.quarantine.len()),
             audit_records: count(self.audit.len()),
+            revocations: count(self.auth.tokens().revocations_len()),
         };
         let license = self.licensing.record().map(|license| license.as_ref().clone());
         let server = ServerRecord {
@@ -113,6 +114,10 @@ impl State {
         let auth = &state.auth;
         check_count("binding entries", summary.binding_entries, auth.bindings().size())?;
         check_count("tokens", summary.tokens, auth.tokens().len())?;
+        check_count("revocations", summary.revocations, auth.tokens().revocations_len())?;
+        if !auth.tokens().are_revocations_sound(summary.index) {
+            return Err(LoadError::FieldDamaged("revocations"));
+        }
         check_count("memberships", summary.memberships, auth.groups().size())?;
         check_count("logins", summary.logins, auth.logins().len())?;
         check_count("strays", summary.strays, state.quarantine.len())?;
@@ -142,6 +147,7 @@ impl State {
             Kind::Strays(records) => self.quarantine.load_strays(records)?,
             Kind::Audit(it) => self.audit.load_state(it)?,
             Kind::AuditRecords(records) => self.audit.load_records(records)?,
+            Kind::Revocations(records) => self.auth.load_revocations(records)?,
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use muster::clock::{Clock as _, SystemClock};
 use muster_proto::auth_v2::{
     ExtractAuthTokensRequest, GetRobotTokenRequest, RestoreAuthTokenRequest,
-    RevokeAuthTokenRequest, TokenInfo,
+    RevokeAuthTokenRequest, RevokeAuthTokensForUserRequest, TokenInfo,
 };
 use muster_proto::license_v2;
 use prost_types::Timestamp;
@@ -81,6 +81,55 @@ async fn expired_tokens_are_forgotten_by_themselves_a_few_at_a_time_while_others
     .await;
     who(&client, &forever).await.unwrap();
     who(&client, ROOT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tokens_of_a_robot_end_at_once_and_are_forgotten_by_themselves_a_few_at_a_time() {
+    const MANY: usize = 700;
+    let setup = Setup { flags: vec!["--token-sweep=300ms".to_owned()], ..Setup::default() };
+    let world = secured_with(3, setup).await;
+    let client = world.client(0);
+    let other = robot(&client, "other", 0).await;
+    let mut restoring = JoinSet::new();
+    for number in 0..MANY {
+        let client = world.client(number % 3);
+        restoring.spawn(async move { restore(&client, &format!("many-{number}"), None).await });
+    }
+    for restored in restoring.join_all().await {
+        restored.unwrap();
+    }
+    let revoke = |at| {
+        let request = RevokeAuthTokensForUserRequest { username: "robot:restored".to_owned() };
+        let mut auth = world.client(at).auth;
+        async move {
+            auth.revoke_auth_tokens_for_user(signed(request, ROOT))
+                .await
+                .unwrap()
+                .into_inner()
+                .number
+        }
+    };
+    assert_eq!(revoke(1).await, 700);
+    let fresh = robot(&client, "restored", 0).await;
+    for number in 0..MANY {
+        let refused = who(&world.client(number % 3), &format!("many-{number}")).await.unwrap_err();
+        assert!(refused.message().contains(BAD), "{number}: {refused:?}");
+    }
+    // What the revocation's own entry forgets is not the sweep's.
+    wait::until_ok("every revoked token to be forgotten", || async {
+        match counted(&world, "muster_revoked_tokens_forgotten_total") {
+            572 => Ok(()),
+            other => Err(format!("{other} forgotten")),
+        }
+    })
+    .await;
+    for at in 0..3 {
+        for token in [&fresh, &other] {
+            who(&world.client(at), token).await.unwrap();
+        }
+        assert!(who(&world.client(at), "many-699").await.is_err());
+    }
+    assert_eq!(revoke(2).await, 1);
 }
 
 #[tokio::test]

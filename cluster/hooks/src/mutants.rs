@@ -102,8 +102,12 @@ mutants! {
     BindingIgnored,
     /// Tokens serve beyond their end.
     ExpiryIgnored,
-    /// Revoking all tokens of somebody leaves one.
-    RevokeForgets,
+    /// The tokens of somebody who lost all of them serve until they are forgotten.
+    RevocationIgnored,
+    /// Who lost all tokens loses those that are issued afterwards as well.
+    RevocationSpreads,
+    /// Snapshots do not hold who lost all tokens.
+    RevocationUnsaved,
     /// A token that exists is restored over.
     RestoreUnchecked,
     /// Root's own binding can be changed.

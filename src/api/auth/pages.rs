@@ -25,7 +25,8 @@ pub(super) fn extract(
 ) -> Result<Response<ExtractAuthTokensResponse>, Status> {
     let size = page_size(metadata)?;
     let after = after(metadata)?;
-    let after = after.as_ref().map(|(subject, digest)| (subject.as_str(), *digest));
+    let after =
+        after.as_ref().map(|(subject, issued, digest)| (subject.as_str(), *issued, *digest));
     let (page, next) = page(tokens.of_prefix_after(principal::ROBOT, after), size)?;
     let mut response = Response::new(ExtractAuthTokensResponse { tokens: page });
     if let Some(next) = next.and_then(|next| next.parse().ok()) {
@@ -76,19 +77,23 @@ fn page_size(metadata: &MetadataMap) -> Result<Option<usize>, Status> {
         .ok_or_else(|| Status::invalid_argument(format!("{PAGE_SIZE} is no number above 0")))
 }
 
-/// The place behind a token, also when that one is gone: its digest and its subject in hexadecimal.
+/// The place behind a token, also when that one is gone: its digest, where it was issued, and its subject
+/// in hexadecimal.
 fn page_token(digest: &Digest, token: &Token) -> String {
-    format!("{}{}", hex::encode(digest), hex::encode(token.subject.as_bytes()))
+    let issued = hex::encode(token.issued.to_be_bytes());
+    format!("{}{issued}{}", hex::encode(digest), hex::encode(token.subject.as_bytes()))
 }
 
-fn after(metadata: &MetadataMap) -> Result<Option<(String, Digest)>, Status> {
+fn after(metadata: &MetadataMap) -> Result<Option<(String, u64, Digest)>, Status> {
     let Some(value) = metadata.get(PAGE_TOKEN).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let read = || {
         let bytes = hex::decode(value.as_bytes()).ok()?;
-        let (digest, subject) = bytes.split_first_chunk()?;
-        Some((String::from_utf8(subject.to_vec()).ok()?, *digest))
+        let (digest, rest) = bytes.split_first_chunk()?;
+        let (issued, subject) = rest.split_first_chunk()?;
+        let subject = String::from_utf8(subject.to_vec()).ok()?;
+        Some((subject, u64::from_be_bytes(*issued), *digest))
     };
     let wrong = || Status::invalid_argument(format!("{PAGE_TOKEN} is none that an answer gave"));
     read().map(Some).ok_or_else(wrong)
@@ -97,6 +102,7 @@ fn after(metadata: &MetadataMap) -> Result<Option<(String, Digest)>, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::LogTime;
 
     #[test]
     fn a_page_token_names_a_place_and_nonsense_none() {
@@ -105,11 +111,11 @@ mod tests {
             metadata.insert(PAGE_TOKEN, value.parse().unwrap());
             metadata
         };
-        let token = Token { subject: "robot:ä".into(), expires: crate::state::LogTime::NEVER };
+        let token = Token { subject: "robot:ä".into(), expires: LogTime::NEVER, issued: 5 };
         let text = page_token(&[7; 32], &token);
-        assert_eq!(after(&metadata(&text)).unwrap(), Some(("robot:ä".to_owned(), [7; 32])));
+        assert_eq!(after(&metadata(&text)).unwrap(), Some(("robot:ä".to_owned(), 5, [7; 32])));
         assert_eq!(after(&metadata("")).unwrap(), None);
-        for bad in ["zz", "abcd", &"ff".repeat(33)] {
+        for bad in ["zz", "abcd", &"ab".repeat(39), &"ff".repeat(41)] {
             assert!(after(&metadata(bad)).is_err(), "{bad}");
         }
     }
@@ -117,7 +123,7 @@ mod tests {
     #[test]
     fn more_than_one_message_can_carry_is_refused_with_the_way_out() {
         let subject = format!("robot:{}", "x".repeat(1000));
-        let token = Token { subject: subject.into(), expires: crate::state::LogTime::NEVER };
+        let token = Token { subject: subject.into(), expires: LogTime::NEVER, issued: 5 };
         let many = |count: usize| std::iter::repeat_n((&[7; 32], &token), count);
         let (fitting, next) = page(many(19_000), None).unwrap();
         assert_eq!((fitting.len(), next), (19_000, None));

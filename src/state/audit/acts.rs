@@ -51,6 +51,7 @@ fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, S
         | Kind::TakeLicenseServerAnswer(_)
         | Kind::DeleteExpiredTokens(_)
         | Kind::DeleteExpiredLogins(_)
+        | Kind::ForgetRevokedTokens(_)
             if is_internal =>
         {
             None
@@ -74,6 +75,7 @@ fn about(kind: &Kind, is_internal: bool, auth: &Auth) -> Option<(&'static str, S
         Kind::RevokeToken(it) => Some(("RevokeToken", owner(auth, &it.token_digest))),
         Kind::RevokeTokensOf(it) => Some(("RevokeTokensOf", token_of(&it.subject))),
         Kind::DeleteExpiredLogins(_) => named("DeleteExpiredLogins", "logins that are over"),
+        Kind::ForgetRevokedTokens(_) => named("ForgetRevokedTokens", "revoked tokens"),
         Kind::DeleteExpiredTokens(_) => named("DeleteExpiredTokens", "expired tokens"),
         Kind::RestoreToken(it) => Some(("RestoreToken", token_of(&it.subject))),
         Kind::RotateRootToken(_) => Some(("RotateRootToken", token_of(ROOT))),

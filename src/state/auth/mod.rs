@@ -6,6 +6,7 @@ pub mod groups;
 pub mod logins;
 pub mod principal;
 mod records;
+mod revocations;
 pub mod roles;
 pub mod rpcs;
 pub mod tokens;
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use muster_hooks::mutant;
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
-    ActivateAuth, ConfigureAuth, CreateRoleBinding, DeleteExpiredTokens, GroupsClaim,
-    IssueRobotToken, IssueUserToken, LicenseState, ModifyMembers, ModifyRoleBinding, OidcConfig,
-    Rejection, RejectionKind, RestoreToken, RevokeToken, RevokeTokensOf, RotateRootToken,
-    SetGroups, TokenIssued, TokensRemoved,
+    ActivateAuth, ConfigureAuth, CreateRoleBinding, DeleteExpiredTokens, ForgetRevokedTokens,
+    GroupsClaim, IssueRobotToken, IssueUserToken, LicenseState, ModifyMembers, ModifyRoleBinding,
+    OidcConfig, Rejection, RejectionKind, RestoreToken, RevokeToken, RevokeTokensOf,
+    RotateRootToken, SetGroups, TokenIssued, TokensRemoved,
 };
 
 use self::bindings::{Bindings, Resource};
@@ -26,6 +27,7 @@ use self::groups::Groups;
 use self::logins::{Logins, Progress};
 use self::principal::Principal;
 use self::tokens::Tokens;
+use crate::state::audit::Stamp;
 use crate::state::secret::{self, Digest};
 use crate::state::time::LogTime;
 use crate::state::{limits, rejection};
@@ -77,11 +79,11 @@ impl Auth {
             .tokens
             .of_prefix(principal::ROOT)
             .filter(|(_, token)| *token.subject == *principal::ROOT);
-        let kept: Vec<_> = kept.map(|(digest, token)| (*digest, token.expires)).collect();
+        let kept: Vec<_> = kept.map(|(digest, token)| (*digest, token.clone())).collect();
         self.tokens = Tokens::default();
         self.logins = Logins::default();
-        for (digest, expires) in kept {
-            self.tokens.insert(digest, principal::ROOT, expires);
+        for (digest, token) in kept {
+            self.tokens.insert(digest, &token.subject, token.expires, token.issued);
         }
     }
 
@@ -95,6 +97,7 @@ impl Auth {
 pub(super) fn activate(
     auth: &mut Auth,
     gate: LicenseState,
+    at: Stamp,
     command: &ActivateAuth,
 ) -> Result<(), Rejection> {
     if auth.is_on() {
@@ -113,7 +116,7 @@ pub(super) fn activate(
     auth.bindings.set(&cluster, principal::ROOT, vec![&roles::CLUSTER_ADMIN]);
     auth.bindings.set(&cluster, principal::AUTH_SERVER, vec![&roles::CLUSTER_ADMIN]);
     auth.bindings.set(&cluster, principal::EVERYBODY, vec![&roles::PROJECT_CREATOR]);
-    auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER);
+    auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER, at.index);
     Ok(())
 }
 
@@ -149,7 +152,7 @@ pub(super) fn configure(auth: &mut Auth, command: &ConfigureAuth) -> Result<(), 
 /// A new token for a robot, which needs no prior existence.
 pub(super) fn issue_robot_token(
     auth: &mut Auth,
-    now: LogTime,
+    at: Stamp,
     command: &IssueRobotToken,
 ) -> Result<TokenIssued, Rejection> {
     auth.require_on()?;
@@ -167,8 +170,8 @@ pub(super) fn issue_robot_token(
     let digest = secret::read("token_digest", &command.token_digest)?;
     auth.tokens.check_new(&digest)?;
 
-    let expires = if ttl == 0 { LogTime::NEVER } else { now.plus_seconds(ttl) };
-    auth.tokens.insert(digest, &subject, expires);
+    let expires = if ttl == 0 { LogTime::NEVER } else { at.time.plus_seconds(ttl) };
+    auth.tokens.insert(digest, &subject, expires, at.index);
     Ok(TokenIssued { expires_us: expires.0, subject })
 }
 
@@ -176,7 +179,7 @@ pub(super) fn issue_robot_token(
 pub(super) fn issue_user_token(
     auth: &mut Auth,
     gate: LicenseState,
-    now: LogTime,
+    at: Stamp,
     command: &IssueUserToken,
 ) -> Result<TokenIssued, Rejection> {
     auth.require_on()?;
@@ -190,7 +193,7 @@ pub(super) fn issue_user_token(
     };
     let mut claim = command.groups.clone();
     if let Some(digest) = &login {
-        claim = groups_of_login(auth, digest, now, &command.subject)?;
+        claim = groups_of_login(auth, digest, at.time, &command.subject)?;
     }
     auth.pass_gate(&command.subject, gate)?;
     if let Some(claim) = &claim {
@@ -202,8 +205,8 @@ pub(super) fn issue_user_token(
     let digest = secret::read("token_digest", &command.token_digest)?;
     auth.tokens.check_new(&digest)?;
 
-    let expires = now.plus_seconds(command.ttl_seconds);
-    auth.tokens.insert(digest, &command.subject, expires);
+    let expires = at.time.plus_seconds(command.ttl_seconds);
+    auth.tokens.insert(digest, &command.subject, expires, at.index);
     if let Some(claim) = &claim {
         groups::follow_claim(&mut auth.groups, &command.subject, claim);
     }
@@ -237,9 +240,10 @@ pub(super) fn revoke(auth: &mut Auth, command: &RevokeToken) -> Result<TokensRem
     Ok(TokensRemoved { number, more: false })
 }
 
-/// Ends all tokens of one subject.
+/// Ends all tokens that one subject has, at once; forgetting them may take further entries.
 pub(super) fn revoke_all_of(
     auth: &mut Auth,
+    at: Stamp,
     command: &RevokeTokensOf,
 ) -> Result<TokensRemoved, Rejection> {
     limits::check_text("username", &command.subject, limits::PRINCIPAL_BYTES_MAX)?;
@@ -247,49 +251,62 @@ pub(super) fn revoke_all_of(
         return Err(rejection::about(RejectionKind::SubjectFixed, &command.subject));
     }
 
-    let number = auth.tokens.remove_of(&command.subject);
+    let number = auth.tokens.revoke_of(&command.subject, at.index, at_once(command.at_once));
     Ok(TokensRemoved { number, more: false })
+}
+
+fn at_once(wanted: u32) -> usize {
+    usize::try_from(wanted).unwrap_or(limits::TOKENS_PURGED_MAX)
 }
 
 /// Forgets expired tokens, a bounded number in one entry.
 pub(super) fn purge(auth: &mut Auth, now: LogTime, command: DeleteExpiredTokens) -> TokensRemoved {
-    let max = match usize::try_from(command.max) {
+    auth.tokens.purge(now, purged_max(command.max))
+}
+
+/// Forgets revoked tokens, a bounded number in one entry.
+pub(super) fn forget_revoked(auth: &mut Auth, command: ForgetRevokedTokens) -> TokensRemoved {
+    auth.tokens.forget_revoked(purged_max(command.max))
+}
+
+fn purged_max(wanted: u32) -> usize {
+    match usize::try_from(wanted) {
         Ok(0) | Err(_) => limits::TOKENS_PURGED_MAX,
         Ok(max) => max.min(limits::TOKENS_PURGED_MAX),
-    };
-    auth.tokens.purge(now, max)
+    }
 }
 
 /// Brings back a token at its absolute time, never a dead one, never another one's (D-33).
-pub(super) fn restore(
-    auth: &mut Auth,
-    now: LogTime,
-    command: &RestoreToken,
-) -> Result<(), Rejection> {
+pub(super) fn restore(auth: &mut Auth, at: Stamp, command: &RestoreToken) -> Result<(), Rejection> {
     auth.require_on()?;
     let expires = LogTime(command.expires_us);
-    if expires != LogTime::NEVER && expires <= now {
+    if expires != LogTime::NEVER && expires <= at.time {
         return Err(rejection::plain(RejectionKind::TokenExpiryPast));
     }
     principal::check(&command.subject)?;
     let digest = secret::read("token_digest", &command.token_digest)?;
     auth.tokens.check_new(&digest)?;
 
-    auth.tokens.insert(digest, &command.subject, expires);
+    auth.tokens.insert(digest, &command.subject, expires, at.index);
     Ok(())
 }
 
 /// Replaces all root tokens by one.
-pub(super) fn rotate_root(auth: &mut Auth, command: &RotateRootToken) -> Result<(), Rejection> {
+pub(super) fn rotate_root(
+    auth: &mut Auth,
+    at: Stamp,
+    command: &RotateRootToken,
+) -> Result<(), Rejection> {
     let digest = secret::read("token_digest", &command.token_digest)?;
-    let owner = auth.tokens.get(&digest).map(|token| &token.subject);
-    if owner.is_some_and(|owner| owner.as_ref() != principal::ROOT) {
+    let is_roots = auth.tokens.get(&digest).is_some_and(|it| *it.subject == *principal::ROOT);
+    if !is_roots && auth.tokens.kept(&digest).is_some() {
         return Err(rejection::plain(RejectionKind::TokenTaken));
     }
     auth.require_on()?;
 
-    auth.tokens.remove_of(principal::ROOT);
-    auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER);
+    auth.tokens.remove(&digest);
+    auth.tokens.revoke_of(principal::ROOT, at.index, at_once(command.at_once));
+    auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER, at.index);
     Ok(())
 }
 

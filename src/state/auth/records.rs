@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use muster_proto::muster::log::v1::{
-    BindingRecord, BindingRecords, LoginRecords, MembershipRecord, MembershipRecords, TokenRecord,
-    TokenRecords, record::Kind,
+    BindingRecord, BindingRecords, LoginRecords, MembershipRecord, MembershipRecords,
+    RevocationRecord, RevocationRecords, TokenRecord, TokenRecords, record::Kind,
 };
 
 use crate::state::auth::Auth;
@@ -19,12 +19,15 @@ impl Auth {
         let configuration = self.configuration.as_deref().cloned().map(Kind::AuthConfiguration);
         let bindings = Chunks::of(self.binding_records())
             .map(|entries| Kind::Bindings(BindingRecords { entries }));
+        let revocations = Chunks::of(self.revocation_records())
+            .map(|revocations| Kind::Revocations(RevocationRecords { revocations }));
         let tokens =
             Chunks::of(self.token_records()).map(|tokens| Kind::Tokens(TokenRecords { tokens }));
         let memberships = Chunks::of(self.membership_records())
             .map(|memberships| Kind::Memberships(MembershipRecords { memberships }));
         let logins =
             Chunks::of(self.logins.records()).map(|logins| Kind::Logins(LoginRecords { logins }));
+        let tokens = revocations.chain(tokens);
         configuration.into_iter().chain(bindings).chain(tokens).chain(memberships).chain(logins)
     }
 
@@ -46,6 +49,14 @@ impl Auth {
             digest: digest.to_vec().into(),
             subject: token.subject.as_ref().to_owned(),
             expires_us: token.expires.0,
+            issued_index: token.issued,
+        })
+    }
+
+    fn revocation_records(&self) -> impl Iterator<Item = RevocationRecord> {
+        self.tokens.revocations().iter().map(|(subject, it)| RevocationRecord {
+            subject: subject.as_ref().to_owned(),
+            before_index: it.before,
         })
     }
 
@@ -91,7 +102,24 @@ impl Auth {
             if self.tokens.last_digest().is_some_and(|last| *last >= digest) {
                 return Err(LoadError::OrderWrong("tokens"));
             }
-            self.tokens.insert(digest, &record.subject, LogTime(record.expires_us));
+            let expires = LogTime(record.expires_us);
+            self.tokens.insert(digest, &record.subject, expires, record.issued_index);
+        }
+        Ok(())
+    }
+
+    /// The marks come before the tokens, so that each token is counted as what it is.
+    pub(in crate::state) fn load_revocations(
+        &mut self,
+        records: RevocationRecords,
+    ) -> Result<(), LoadError> {
+        for record in records.revocations {
+            let last = self.tokens.revocations().last();
+            let is_misplaced = last.is_some_and(|last| last.as_ref() >= record.subject.as_str());
+            if is_misplaced || !self.tokens.is_empty() {
+                return Err(LoadError::OrderWrong("revocations"));
+            }
+            self.tokens.load_revocation(&record.subject, record.before_index);
         }
         Ok(())
     }

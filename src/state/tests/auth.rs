@@ -191,7 +191,7 @@ fn purging_takes_the_oldest_first_and_as_many_as_asked() {
             token of robot:a until=0
             removed 1 and more
             removed 1
-            robot:a 0, robot:a 3000000
+            robot:a 3000000, robot:a 0
             no: NOT_AUTHORIZED robot:a needs CLUSTER_AUTH_DELETE_EXPIRED_TOKENS on CLUSTER ""
         "#]],
     );

@@ -3,9 +3,9 @@
 use muster_proto::auth_v2::{Permission, ResourceType};
 use muster_proto::muster::log::v1::{
     ActivateAuth, ConfigureAuth, CreateRoleBinding, DeactivateAuth, DeleteExpiredLogins,
-    DeleteExpiredTokens, FinishLogin, GroupsClaim, IssueRobotToken, IssueUserToken, ModifyMembers,
-    ModifyRoleBinding, OidcConfig, Resource, RestoreToken, RevokeToken, RevokeTokensOf,
-    RotateRootToken, SetGroups, StartLogin, command::Kind,
+    DeleteExpiredTokens, FinishLogin, ForgetRevokedTokens, GroupsClaim, IssueRobotToken,
+    IssueUserToken, ModifyMembers, ModifyRoleBinding, OidcConfig, Resource, RestoreToken,
+    RevokeToken, RevokeTokensOf, RotateRootToken, SetGroups, StartLogin, command::Kind,
 };
 
 use super::super::access::Need;
@@ -48,18 +48,21 @@ impl Line<'_> {
             "revoke" => {
                 Kind::RevokeToken(RevokeToken { token_digest: token_digest(&self.word(1)) })
             }
-            "revoke-of" => Kind::RevokeTokensOf(RevokeTokensOf { subject: self.word(1) }),
-            "purge" => Kind::DeleteExpiredTokens(DeleteExpiredTokens {
-                max: self.number("max").map_or(0, |max| u32::try_from(max).unwrap()),
+            "revoke-of" => Kind::RevokeTokensOf(RevokeTokensOf {
+                subject: self.word(1),
+                at_once: self.small("once"),
             }),
+            "forget" => Kind::ForgetRevokedTokens(ForgetRevokedTokens { max: self.small("max") }),
+            "purge" => Kind::DeleteExpiredTokens(DeleteExpiredTokens { max: self.small("max") }),
             "restore" => Kind::RestoreToken(RestoreToken {
                 subject: self.word(1),
                 token_digest: token_digest(&self.text("token")),
                 expires_us: self.number("expires").unwrap_or(0) * 1_000_000,
             }),
-            "rotate" => {
-                Kind::RotateRootToken(RotateRootToken { token_digest: token_digest(&self.word(1)) })
-            }
+            "rotate" => Kind::RotateRootToken(RotateRootToken {
+                token_digest: token_digest(&self.word(1)),
+                at_once: self.small("once"),
+            }),
             "bind" => Kind::ModifyRoleBinding(ModifyRoleBinding {
                 resource: Some(self.resource()),
                 principal: self.word(1),
@@ -91,6 +94,11 @@ impl Line<'_> {
             "login-sweep" => Kind::DeleteExpiredLogins(DeleteExpiredLogins {}),
             verb => panic!("no such verb: {verb}"),
         }
+    }
+
+    /// A number that is 0 when nobody says otherwise.
+    fn small(&self, key: &str) -> u32 {
+        self.number(key).map_or(0, |number| u32::try_from(number).unwrap())
     }
 
     fn list(&self, key: &str) -> Vec<String> {
@@ -170,6 +178,10 @@ impl World {
                 let robots = auth.tokens().of_prefix("robot:");
                 let robots = robots.map(|(_, it)| format!("{} {}", it.subject, it.expires.0));
                 robots.collect::<Vec<_>>().join(", ")
+            }
+            "kept" => {
+                let tokens = auth.tokens();
+                format!("{} of them {} revoked", tokens.len(), tokens.revoked())
             }
             "roles-for" => {
                 let permission = Permission::from_str_name(&name).unwrap();

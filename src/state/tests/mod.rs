@@ -10,6 +10,7 @@ mod license;
 mod quarantine;
 mod random;
 mod requests;
+mod revocations;
 mod snapshot;
 mod tie;
 
