@@ -285,7 +285,7 @@ impl<M: StateMachine> Group<M> {
         let request = RequestId { replica: shared.me, incarnation: shared.incarnation, sequence };
         let data = envelope(request, admitted.lowest_open, payload).write();
         let mut wish = Wish { shared, sequence, open: true };
-        shared.inbox.push(Input::Propose(vec![crate::core::Proposal { sequence, data }]));
+        shared.bring([Input::Propose(vec![crate::core::Proposal { sequence, data }])]);
         let mut answer = admitted.answer;
         if let Ok(answer) = timeout_at(deadline, &mut answer).await {
             wish.open = false;
@@ -311,7 +311,7 @@ impl<M: StateMachine> Group<M> {
             NoTicket::TooMany => ReadError::Overloaded,
             NoTicket::Closed => ReadError::Stopping,
         })?;
-        shared.inbox.push(Input::Read { ticket });
+        shared.bring([Input::Read { ticket }]);
         let result = match timeout_at(deadline, told).await {
             Ok(Ok(published)) => Ok(published),
             Ok(Err(_)) => Err(ReadError::Stopping),

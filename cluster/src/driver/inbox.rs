@@ -25,6 +25,8 @@ struct Waiting {
     inputs: Vec<Input>,
     peer_messages: usize,
     peer_bytes: usize,
+    /// The core's own thread is to come.
+    called: bool,
     closed: bool,
 }
 
@@ -33,16 +35,19 @@ impl Inbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For the core's own thread to take.
     pub(crate) fn push(&self, input: Input) {
-        self.put(self.lock(), [input]);
+        self.put([input]);
+        self.call();
     }
 
-    pub(crate) fn push_all(&self, inputs: impl IntoIterator<Item = Input>) {
-        self.put(self.lock(), inputs);
+    /// Whoever puts something here sees to it that a turn of the core follows.
+    pub(crate) fn put(&self, inputs: impl IntoIterator<Item = Input>) {
+        self.lock().inputs.extend(inputs);
     }
 
-    /// Whether there was room.
-    pub(crate) fn push_message(&self, from: ReplicaId, payload: Bytes) -> bool {
+    /// As [`Inbox::put`]; whether there was room.
+    pub(crate) fn put_message(&self, from: ReplicaId, payload: Bytes) -> bool {
         let mut waiting = self.lock();
         if waiting.peer_messages >= PEER_MESSAGES || waiting.peer_bytes + payload.len() > PEER_BYTES
         {
@@ -50,15 +55,15 @@ impl Inbox {
         }
         waiting.peer_messages += 1;
         waiting.peer_bytes += payload.len();
-        self.put(waiting, [Input::Received { from, payload }]);
+        waiting.inputs.push(Input::Received { from, payload });
         true
     }
 
-    fn put(&self, mut waiting: MutexGuard<'_, Waiting>, inputs: impl IntoIterator<Item = Input>) {
-        let first = waiting.inputs.is_empty();
-        waiting.inputs.extend(inputs);
-        drop(waiting);
-        if first {
+    /// Calls the core's own thread.
+    pub(crate) fn call(&self) {
+        let mut waiting = self.lock();
+        if !mem::replace(&mut waiting.called, true) {
+            drop(waiting);
             self.filled.notify_one();
         }
     }
@@ -69,18 +74,32 @@ impl Inbox {
         self.filled.notify_all();
     }
 
-    /// Takes all that waits, waiting for it until `deadline`; `None` once the inbox is closed.
-    pub(crate) fn drain(&self, deadline: Instant) -> Option<Vec<Input>> {
+    /// Whether nothing is to be taken now.
+    pub(crate) fn is_empty(&self) -> bool {
+        let waiting = self.lock();
+        waiting.closed || waiting.inputs.is_empty()
+    }
+
+    /// Takes all that waits; `None` once the inbox is closed.
+    pub(crate) fn take(&self) -> Option<Vec<Input>> {
+        let mut waiting = self.lock();
+        waiting.peer_messages = 0;
+        waiting.peer_bytes = 0;
+        (!waiting.closed).then(|| mem::take(&mut waiting.inputs))
+    }
+
+    /// Waits until the core's own thread is called, at the longest until `deadline`; `false` once
+    /// the inbox is closed.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
         let mut waiting = self.lock();
         loop {
             if waiting.closed {
-                return None;
+                return false;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if !waiting.inputs.is_empty() || left.is_zero() {
-                waiting.peer_messages = 0;
-                waiting.peer_bytes = 0;
-                return Some(mem::take(&mut waiting.inputs));
+            if waiting.called || left.is_zero() {
+                waiting.called = false;
+                return true;
             }
             waiting =
                 self.filled.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -1,12 +1,13 @@
 //! The threads around a core.
 //!
 //! ```text
-//!  clients, peers ─▶ inbox ─▶ core thread ─┬─▶ log writer ──▶ inbox (persisted)
+//!  clients, peers, ticks ─▶ inbox ─▶ core ─┬─▶ log writer ──▶ inbox (persisted)
 //!                                          ├─▶ applier ─────▶ waiting clients, view, inbox (applied)
 //!                                          ├─▶ keeper of snapshots ─▶ inbox, peers
 //!                                          └─▶ peers
 //! ```
 //!
+//! The core is turned by whoever brings it something (`turns`), the rest have threads of their own.
 //! Batches form by draining: whatever waits is taken at once, and nobody waits for more to come.
 
 mod applier;
@@ -20,6 +21,7 @@ mod shared;
 mod start;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod writer;
 
 pub use end::{Ended, REMOVED};

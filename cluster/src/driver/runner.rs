@@ -1,7 +1,8 @@
-//! The thread that owns the core.
+//! The core and what it needs around it.
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    mem,
     sync::{
         Arc,
         atomic::Ordering,
@@ -38,7 +39,6 @@ pub(super) struct Runner<M: StateMachine> {
     pub(crate) patience: u64,
     pub(crate) peers: Peers,
     pub(crate) writer: Sender<WriteJob>,
-    pub(crate) applier: Sender<ApplyJob>,
     pub(crate) keeper: SyncSender<KeepJob<M>>,
     pub(crate) gauges: Gauges,
     /// Peers whose queue overflowed and of whom raft was told.
@@ -52,42 +52,39 @@ pub(super) struct Runner<M: StateMachine> {
     pub(crate) advice: Advice,
     /// What the watch counts from.
     pub(crate) began: Instant,
+    /// Kept for its memory.
+    pub(crate) out: Vec<Output>,
+    /// Where messages were queued in this turn.
+    pub(crate) mail: BTreeSet<(ReplicaId, Lane)>,
 }
 
 impl<M: StateMachine> Runner<M> {
-    /// Turns until the inbox is closed.
-    pub(crate) fn run(mut self) -> Result<(), StartError> {
-        let mut due = Instant::now();
-        let mut out = Vec::new();
-        while let Some(mut inputs) = self.shared.inbox.drain(due) {
-            let now = Instant::now();
-            let ticks = now >= due;
-            if ticks {
-                // A pause is not made up for: ticks in a row would pass for a silent leader.
-                due = (due + self.tick).max(now + self.tick / 2);
+    /// Takes what happened since the last turn; `ticks` when it is time for a tick too.
+    pub(crate) fn turn(&mut self, mut inputs: Vec<Input>, ticks: bool) -> Result<(), StartError> {
+        let now = Instant::now();
+        for input in &inputs {
+            if let Input::Persisted { number } = input {
+                while self.writes.pop_front_if(|(write, _)| *write <= *number).is_some() {}
             }
-            for input in &inputs {
-                if let Input::Persisted { number } = input {
-                    while self.writes.pop_front_if(|(write, _)| *write <= *number).is_some() {}
-                }
+        }
+        if ticks {
+            inputs.extend(self.watch_disk(now)?);
+        }
+        let mut out = mem::take(&mut self.out);
+        self.core.step((self.clock)(), inputs, &mut out)?;
+        let mut moved = false;
+        for output in out.drain(..) {
+            moved |= matches!(output, Output::Leadership(_));
+            if self.obey(output).is_none() {
+                return Ok(());
             }
-            if ticks {
-                inputs.extend(self.watch_disk(now)?);
-            }
-            self.core.step((self.clock)(), inputs, &mut out)?;
-            let mut moved = false;
-            for output in out.drain(..) {
-                moved |= matches!(output, Output::Leadership(_));
-                if self.obey(output).is_none() {
-                    return Ok(());
-                }
-            }
-            if ticks {
-                self.count_leaderless();
-            }
-            if ticks || moved {
-                self.publish(now);
-            }
+        }
+        self.out = out;
+        if ticks {
+            self.count_leaderless();
+        }
+        if ticks || moved {
+            self.publish(now);
         }
         Ok(())
     }
@@ -104,10 +101,10 @@ impl<M: StateMachine> Runner<M> {
                 self.send(to, lane, payload);
                 Some(())
             }
-            Output::Apply { entries } => self.applier.send(ApplyJob::Apply(entries)).ok(),
-            Output::Install { meta } => self.applier.send(ApplyJob::Install(meta)).ok(),
+            Output::Apply { entries } => self.to_state(ApplyJob::Apply(entries)),
+            Output::Install { meta } => self.to_state(ApplyJob::Install(meta)),
             Output::BuildSnapshot { conf, ticket } => {
-                self.applier.send(ApplyJob::Picture { conf, ticket }).ok()
+                self.to_state(ApplyJob::Picture { conf, ticket })
             }
             Output::ReadAt { ticket, index } => {
                 let shared = &self.shared;
@@ -149,15 +146,20 @@ impl<M: StateMachine> Runner<M> {
                 self.shared.record.send_replace(record);
                 Some(())
             }
-            Output::Retire { at, replicas } => {
-                self.applier.send(ApplyJob::Retire { at, replicas }).ok()
-            }
+            Output::Retire { at, replicas } => self.to_state(ApplyJob::Retire { at, replicas }),
             Output::Removed => {
                 let reason = StartError::Removed.to_string();
                 self.shared.end(Ended { exit_code: REMOVED, reason });
                 None
             }
         }
+    }
+
+    /// Whoever turned the core has it done after the turn.
+    #[expect(clippy::unnecessary_wraps, reason = "as for the threads, of which each may be gone")]
+    fn to_state(&self, job: ApplyJob) -> Option<()> {
+        self.shared.jobs.put(job);
+        Some(())
     }
 
     fn answer(&self, sequence: u64, outcome: &Outcome) {
@@ -187,15 +189,16 @@ impl<M: StateMachine> Runner<M> {
     }
 
     fn send(&mut self, to: ReplicaId, lane: Lane, payload: Bytes) {
-        match self.peers.send(to, lane, payload) {
+        match self.peers.queue(to, lane, payload) {
             Ok(()) => {
                 self.clogged.remove(&to);
+                self.mail.insert((to, lane));
             }
             // Once: telling raft of each loss would keep the peer from catching up.
             Err(SendError::QueueFull(_) | SendError::NotConnected(_))
                 if self.clogged.insert(to) =>
             {
-                self.shared.inbox.push(Input::PeerDown(to));
+                self.shared.inbox.put([Input::PeerDown(to)]);
             }
             Err(error) => tracing::trace!(peer = %to, %error, "a message is lost"),
         }

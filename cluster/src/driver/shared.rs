@@ -14,9 +14,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
+    applier::{Applier, ApplyJobs},
     desk::{Proposals, Tickets},
     end::{Ended, Ending, guarded},
     inbox::Inbox,
+    runner::Runner,
+    turns::Seat,
 };
 use crate::{
     core::{CoreStatus, Input, Leadership},
@@ -44,6 +47,9 @@ pub(crate) struct Shared<M: StateMachine> {
     /// Where the settings expect members.
     pub(crate) settings: Vec<Member>,
     pub(crate) inbox: Inbox,
+    pub(super) core: Seat<Runner<M>>,
+    pub(crate) jobs: ApplyJobs,
+    pub(super) state: Seat<Applier<M>>,
     pub(crate) proposals: Proposals,
     pub(crate) reads: Tickets<Published<M::View>>,
     pub(crate) wishes: Tickets<Result<SavedSnapshot, SaveError>>,
@@ -74,6 +80,7 @@ impl<M: StateMachine> Shared<M> {
         }
         self.ending.tell(ended);
         self.inbox.close();
+        self.jobs.close();
         self.proposals.close();
         self.reads.close();
         self.wishes.close();
@@ -121,9 +128,13 @@ pub(crate) struct Events<M: StateMachine>(pub(crate) Arc<Shared<M>>);
 
 impl<M: StateMachine> PeerEvents for Events<M> {
     fn received(&self, from: ReplicaId, _lane: Lane, payload: Bytes) {
-        if !self.0.inbox.push_message(from, payload) {
+        if !self.0.inbox.put_message(from, payload) {
             metrics::counter!("muster_raft_messages_dropped_total").increment(1);
         }
+    }
+
+    fn received_all(&self) {
+        self.0.turn();
     }
 
     fn up(&self, peer: ReplicaId) {

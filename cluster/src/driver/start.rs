@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     QUEUE,
-    applier::Applier,
+    applier::{Applier, ApplyJobs},
     desk::{Proposals, Tickets},
     end::Ending,
     inbox::Inbox,
@@ -23,6 +23,7 @@ use super::{
     metrics::Gauges,
     runner::Runner,
     shared::{Events, Shared, StatusRecord},
+    turns::{Seat, keep_applying, keep_ticking},
     writer::Writer,
 };
 use crate::{
@@ -88,6 +89,9 @@ pub(crate) async fn start<M: StateMachine>(
         me,
         incarnation,
         inbox: Inbox::default(),
+        core: Seat::default(),
+        jobs: ApplyJobs::default(),
+        state: Seat::default(),
         proposals: Proposals::default(),
         reads: Tickets::default(),
         wishes: Tickets::default(),
@@ -156,15 +160,14 @@ fn spawn_all<M: StateMachine>(
     let Inner { shared, peers, timers, .. } = inner;
     // The core never waits for its threads: it bounds what lies before them by refusing to take more.
     let (to_writer, for_writer) = channel();
-    let (to_applier, for_applier) = channel();
     let (to_keeper, for_keeper) = sync_channel(QUEUE);
     let writer = Writer::new(Arc::clone(shared), for_writer, log, data);
     let applier = Applier {
         shared: Arc::clone(shared),
-        jobs: for_applier,
         state,
         store: Arc::clone(&store),
         keeper: to_keeper.clone(),
+        took: metrics::histogram!("muster_raft_apply_duration_seconds"),
     };
     let keeper = Keeper::new(Arc::clone(shared), for_keeper, store, peers.clone(), group, newest);
     let runner = Runner {
@@ -174,7 +177,6 @@ fn spawn_all<M: StateMachine>(
         patience: u64::from(timers.election_ticks) * 3,
         peers: peers.clone(),
         writer: to_writer,
-        applier: to_applier,
         keeper: to_keeper,
         gauges: Gauges::new(shared.me, opened_record.as_ref()),
         clogged: BTreeSet::new(),
@@ -184,13 +186,24 @@ fn spawn_all<M: StateMachine>(
         stall: StallWatch::default(),
         advice: Advice::GoOn,
         began: Instant::now(),
+        out: Vec::new(),
+        mail: BTreeSet::new(),
         shared: Arc::clone(shared),
     };
+    shared.state.take(applier);
+    shared.core.take(runner);
+    let (applying, ticking, tick) = (Arc::clone(shared), Arc::clone(shared), timers.tick);
     let threads = vec![
         shared.spawn("log", || writer.run())?,
-        shared.spawn("apply", || applier.run())?,
+        shared.spawn("apply", move || {
+            keep_applying(&applying);
+            Ok(())
+        })?,
         shared.spawn("keep", || keeper.run())?,
-        shared.spawn("core", || runner.run())?,
+        shared.spawn("core", move || {
+            keep_ticking(&ticking, tick);
+            Ok(())
+        })?,
     ];
     *inner.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = threads;
     Ok(())

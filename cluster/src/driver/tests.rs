@@ -67,6 +67,7 @@ struct Party {
     folder: tempfile::TempDir,
     members: Vec<Member>,
     snapshot: SnapshotPolicy,
+    tick: Duration,
     groups: BTreeMap<ReplicaId, (Group<Tally>, GroupEnd)>,
 }
 
@@ -78,6 +79,10 @@ fn soon() -> Instant {
 
 impl Party {
     async fn new(count: u64, snapshot: SnapshotPolicy) -> Self {
+        Self::ticking(Duration::from_millis(20), count, snapshot).await
+    }
+
+    async fn ticking(tick: Duration, count: u64, snapshot: SnapshotPolicy) -> Self {
         let mut members = Vec::new();
         let mut listeners = Vec::new();
         for id in 1..=count {
@@ -87,7 +92,7 @@ impl Party {
             listeners.push((ReplicaId(id), listener));
         }
         let folder = tempfile::tempdir().unwrap();
-        let mut party = Self { folder, members, snapshot, groups: BTreeMap::new() };
+        let mut party = Self { folder, members, snapshot, tick, groups: BTreeMap::new() };
         for (id, listener) in listeners {
             party.start_on(id, listener).await.unwrap();
         }
@@ -144,11 +149,7 @@ impl Party {
             members,
             listener,
             tls: None,
-            timers: Timers {
-                tick: Duration::from_millis(20),
-                election_ticks: 10,
-                heartbeat_ticks: 2,
-            },
+            timers: Timers { tick: self.tick, election_ticks: 10, heartbeat_ticks: 2 },
             snapshot: self.snapshot,
             changes: ChangeTimers { gate: Duration::from_millis(200), ..ChangeTimers::default() },
             seed: 7,
@@ -448,4 +449,30 @@ async fn a_joiner_restarts_and_a_token_is_good_for_one() {
     let reply = party.group(second).propose(command("99"), soon()).await.unwrap().reply;
     assert_eq!(reply, "2");
     assert_eq!(voters(&party.group(second)), 1, "two voters bear no more than one");
+}
+
+/// Whatever is brought to the core is taken at once, whoever else turns it just then: here the next
+/// tick would come too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_waits_for_a_tick() {
+    let tick = PATIENCE;
+    let party = Party::ticking(tick, 1, SnapshotPolicy::default()).await;
+    let group = party.group(party.leader().await);
+    let deadline = Instant::now() + tick / 2;
+    let clients: Vec<_> = (0..16)
+        .map(|client| {
+            let group = group.clone();
+            tokio::spawn(async move {
+                for number in 0..100 {
+                    let text = format!("{client}.{number}");
+                    group.propose(command(&text), deadline).await.unwrap();
+                    let read = group.read(deadline).await.unwrap();
+                    assert!(read.view.contains_key(text.as_bytes()));
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
 }

@@ -80,7 +80,7 @@ impl<M: StateMachine> Writer<M> {
                 self.log.write(&batches)?;
                 metrics::histogram!("muster_raft_fsync_duration_seconds")
                     .record(began.elapsed().as_secs_f64());
-                self.shared.inbox.push(Input::Persisted { number });
+                self.shared.bring([Input::Persisted { number }]);
             }
             if let Some(through) = compact {
                 self.log.compact(through)?;

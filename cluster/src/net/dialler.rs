@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use rand::Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Lane;
 use super::frame::Kind;
 use super::hello::{PROTOCOL, Reason, Welcome};
-use super::link::{self, Channel, LinkError};
-use super::queue::Queue;
+use super::link::{self, Channel, Link, LinkError};
+use super::queue::{Line, Queue};
 use super::roster::Book;
 use crate::types::Member;
 
@@ -21,8 +20,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What is still queued when the replica closes has this long to leave.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-/// A write buffer that grew beyond this is given back.
-const KEPT_BUFFER: usize = 1 << 20;
 
 pub(super) struct Dialler {
     pub(super) book: Arc<Book>,
@@ -41,6 +38,7 @@ impl Dialler {
     pub(super) async fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut last_complaint = String::new();
+        let sent = metrics::counter!("muster_peer_sent_bytes_total", "lane" => self.lane.word());
         let local = Arc::clone(&self.book.local);
         let addresses = self.addresses.clone();
         for address in addresses.iter().cycle() {
@@ -54,9 +52,10 @@ impl Dialler {
                 Ok(channel) => {
                     pause = FIRST_PAUSE;
                     last_complaint.clear();
-                    self.up();
+                    let (from_peer, to_peer) = tokio::io::split(channel.into_inner());
+                    self.up(Line::new(to_peer, sent.clone()));
                     let end = tokio::select! {
-                        end = self.write(channel) => end,
+                        end = self.keep(from_peer) => end,
                         () = self.overtime() => Ok(()),
                     };
                     self.down();
@@ -92,18 +91,23 @@ impl Dialler {
         Ok(channel)
     }
 
-    /// Writes until the connection breaks (an error), or the replica closes and nothing is queued.
-    async fn write(&self, channel: Channel) -> Result<(), LinkError> {
+    /// Writes what is left to it until the connection breaks (an error), or the replica closes and
+    /// nothing is queued.
+    async fn keep(&self, mut from_peer: ReadHalf<Box<dyn Link>>) -> Result<(), LinkError> {
         let failed = |error: std::io::Error| LinkError::Frame(error.into());
-        // The peer answers on its own connection: here only the end can come.
-        let (mut from_peer, mut to_peer) = tokio::io::split(channel.into_inner());
-        let mut batch = BytesMut::new();
         let mut byte = [0; 1];
         loop {
-            let closing = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.queue.filled() => false,
-                () = self.stop.cancelled() => true,
+                () = self.queue.left() => self.queue.write_left().await.map_err(failed)?,
+                () = self.stop.cancelled() => {
+                    let line = self.queue.close();
+                    return match line {
+                        Some(line) => line.into_link().shutdown().await.map_err(failed),
+                        None => Ok(()),
+                    };
+                }
+                // The peer answers on its own connection: here only the end can come.
                 read = from_peer.read(&mut byte) => {
                     return Err(match read {
                         Ok(0) => LinkError::Closed,
@@ -111,18 +115,6 @@ impl Dialler {
                         Err(error) => failed(error),
                     });
                 }
-            };
-            if closing {
-                return to_peer.shutdown().await.map_err(failed);
-            }
-            self.queue.drain(&mut batch);
-            to_peer.write_all(&batch).await.map_err(failed)?;
-            to_peer.flush().await.map_err(failed)?;
-            metrics::counter!("muster_peer_sent_bytes_total", "lane" => self.lane.word())
-                .increment(batch.len() as u64);
-            batch.clear();
-            if batch.capacity() > KEPT_BUFFER {
-                batch = BytesMut::new();
             }
         }
     }
@@ -133,8 +125,8 @@ impl Dialler {
         tokio::time::sleep(LAST_WRITES).await;
     }
 
-    fn up(&self) {
-        self.queue.open();
+    fn up(&self, line: Line) {
+        self.queue.open(line);
         tracing::info!(peer = self.peer.name, lane = self.lane.word(), "connected to a peer");
         if self.lane == Lane::Control {
             self.book.local.events.up(self.peer.id);
@@ -142,7 +134,7 @@ impl Dialler {
     }
 
     fn down(&self) {
-        self.queue.close();
+        drop(self.queue.close());
         if self.lane == Lane::Control {
             self.book.local.events.down(self.peer.id);
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -170,14 +171,24 @@ impl Listener {
     }
 
     async fn read(&self, caller: &Caller, mut channel: Channel) -> LinkError {
+        let events = &self.book.local.events;
         channel.codec_mut().set_limit(MAX_PAYLOAD);
         loop {
-            match link::receive(&mut channel).await {
+            // All that came in one piece is taken together.
+            let here = if let Some(here) = link::receive(&mut channel).now_or_never() {
+                here
+            } else {
+                events.received_all();
+                link::receive(&mut channel).await
+            };
+            match here {
                 Ok(frame) if frame.kind == Kind::Message => {
-                    self.book.local.events.received(caller.id, caller.lane, frame.payload);
+                    events.received(caller.id, caller.lane, frame.payload);
                 }
-                Ok(_) => return LinkError::OutOfPlace,
-                Err(error) => return error,
+                end => {
+                    events.received_all();
+                    return end.err().unwrap_or(LinkError::OutOfPlace);
+                }
             }
         }
     }

@@ -67,8 +67,10 @@ impl Lane {
 
 /// What the connections tell their owner. Called on the connections' own tasks: must not block.
 pub trait PeerEvents: Send + Sync + 'static {
-    /// A message of an authenticated peer.
+    /// A message of an authenticated peer. [`PeerEvents::received_all`] follows.
     fn received(&self, from: ReplicaId, lane: Lane, payload: Bytes);
+    /// What the peer sent so far is received.
+    fn received_all(&self) {}
     /// Messages can be sent to `peer` now.
     fn up(&self, peer: ReplicaId);
     /// Messages to `peer` are refused from now on; those still queued may be lost.
@@ -191,8 +193,15 @@ impl Peers {
         }
     }
 
-    /// Queues a message; never blocks. Messages of one lane arrive in order or not at all.
+    /// Sends a message; never blocks. Messages of one lane arrive in order or not at all.
     pub fn send(&self, to: ReplicaId, lane: Lane, payload: Bytes) -> Result<(), SendError> {
+        self.queue(to, lane, payload)?;
+        self.flush([(to, lane)]);
+        Ok(())
+    }
+
+    /// As [`Peers::send`], but the message may wait until [`Peers::flush`].
+    pub fn queue(&self, to: ReplicaId, lane: Lane, payload: Bytes) -> Result<(), SendError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(SendError::TooLong(payload.len()));
         }
@@ -205,6 +214,15 @@ impl Peers {
                 SendError::QueueFull(to)
             }
         })
+    }
+
+    /// Sends what is queued for these; never blocks.
+    pub fn flush(&self, lanes: impl IntoIterator<Item = (ReplicaId, Lane)>) {
+        for (to, lane) in lanes {
+            if let Some(queue) = self.shared.book.queue(to, lane) {
+                queue.flush();
+            }
+        }
     }
 
     /// Asks `member` how it is.

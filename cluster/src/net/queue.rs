@@ -1,18 +1,29 @@
 //! What waits for one connection to take it.
+//!
+//! Whoever queued a message writes it, as far as the connection takes it at once: no other thread
+//! has to wake up for it. What the connection does not take yet is left to its dialler.
 
 use std::collections::VecDeque;
+use std::io::{Error, ErrorKind, Result};
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use metrics::Counter;
+use tokio::io::{AsyncWrite, WriteHalf};
 use tokio::sync::Notify;
 
 use super::frame::{self, Kind};
+use super::link::Link;
 
 /// Frames and bytes that may wait; what comes on top is refused, so the sender knows.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
 /// One write takes this much at a time.
 const BATCH_BYTES: usize = 256 << 10;
+/// A write buffer that grew beyond this is given back.
+const KEPT_BUFFER: usize = 1 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PushError {
@@ -25,7 +36,9 @@ pub(super) enum PushError {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    filled: Notify,
+    /// For the dialler: there is something that it has to write.
+    left: Notify,
+    line: Mutex<Option<Line>>,
 }
 
 #[derive(Default)]
@@ -35,17 +48,58 @@ struct Waiting {
     bytes: usize,
 }
 
+/// The connection, and what it has not taken yet.
+pub(super) struct Line {
+    link: WriteHalf<Box<dyn Link>>,
+    batch: BytesMut,
+    /// It is the dialler's turn: only that one is told when there is room again.
+    stuck: bool,
+    sent: Counter,
+}
+
+impl Line {
+    pub(super) fn new(link: WriteHalf<Box<dyn Link>>, sent: Counter) -> Line {
+        Line { link, batch: BytesMut::new(), stuck: false, sent }
+    }
+
+    pub(super) fn into_link(self) -> WriteHalf<Box<dyn Link>> {
+        self.link
+    }
+
+    fn poll_write(&mut self, queue: &Queue, context: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            if self.batch.is_empty() {
+                if self.batch.capacity() > KEPT_BUFFER {
+                    self.batch = BytesMut::new();
+                }
+                queue.drain(&mut self.batch);
+            }
+            if self.batch.is_empty() {
+                return Pin::new(&mut self.link).poll_flush(context);
+            }
+            let written = ready!(Pin::new(&mut self.link).poll_write(context, &self.batch))?;
+            if written == 0 {
+                return Poll::Ready(Err(Error::from(ErrorKind::WriteZero)));
+            }
+            self.batch.advance(written);
+            self.sent.increment(written as u64);
+        }
+    }
+}
+
 impl Queue {
-    pub(super) fn open(&self) {
+    pub(super) fn open(&self, line: Line) {
+        *self.line() = Some(line);
         self.lock().open = true;
     }
 
-    /// Drops what waits and refuses more.
-    pub(super) fn close(&self) {
+    /// Drops what waits and refuses more; gives back the connection.
+    pub(super) fn close(&self) -> Option<Line> {
         *self.lock() = Waiting::default();
+        self.line().take()
     }
 
-    pub(super) fn push(&self, payload: Bytes) -> Result<(), PushError> {
+    pub(super) fn push(&self, payload: Bytes) -> std::result::Result<(), PushError> {
         let mut waiting = self.lock();
         if !waiting.open {
             return Err(PushError::Closed);
@@ -55,23 +109,48 @@ impl Queue {
         }
         waiting.bytes += payload.len();
         waiting.payloads.push_back(payload);
-        let first = waiting.payloads.len() == 1;
-        drop(waiting);
-        if first {
-            self.filled.notify_one();
-        }
         Ok(())
     }
 
-    /// Returns when something waits.
-    pub(super) async fn filled(&self) {
-        while self.lock().payloads.is_empty() {
-            self.filled.notified().await;
+    /// Writes what waits as far as the connection takes it now. When another thread is at it, that
+    /// one looks again before it goes.
+    pub(super) fn flush(&self) {
+        while !self.lock().payloads.is_empty() {
+            let Ok(mut line) = self.line.try_lock() else { return };
+            let Some(line) = line.as_mut().filter(|line| !line.stuck) else { return };
+            let mut context = Context::from_waker(Waker::noop());
+            if !matches!(line.poll_write(self, &mut context), Poll::Ready(Ok(()))) {
+                line.stuck = true;
+                self.left.notify_one();
+                return;
+            }
         }
     }
 
+    /// Returns when something is left to the dialler.
+    pub(super) async fn left(&self) {
+        while !self.line().as_ref().is_some_and(|line| line.stuck) {
+            self.left.notified().await;
+        }
+    }
+
+    /// Writes what was left, and all that came meanwhile.
+    pub(super) async fn write_left(&self) -> Result<()> {
+        std::future::poll_fn(|context| {
+            let mut line = self.line();
+            let Some(line) = line.as_mut() else { return Poll::Ready(Ok(())) };
+            let written = ready!(line.poll_write(self, context));
+            line.stuck = false;
+            Poll::Ready(written)
+        })
+        .await?;
+        // What came after the last look found the connection stuck.
+        self.flush();
+        Ok(())
+    }
+
     /// Moves waiting messages, as frames, into `batch` until it holds enough for one write.
-    pub(super) fn drain(&self, batch: &mut BytesMut) {
+    fn drain(&self, batch: &mut BytesMut) {
         while batch.len() < BATCH_BYTES {
             // Locked per message: the sender never waits while one is copied and summed.
             let payload = {
@@ -87,29 +166,41 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn line(&self) -> MutexGuard<'_, Option<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
-    #[test]
-    fn a_closed_queue_keeps_nothing() {
+    fn line(room: usize) -> (Line, Box<dyn Link>) {
+        let (near, far) = tokio::io::duplex(room);
+        let near: Box<dyn Link> = Box::new(near);
+        (Line::new(tokio::io::split(near).1, Counter::noop()), Box::new(far))
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_keeps_nothing() {
         let queue = Queue::default();
         assert_eq!(queue.push(Bytes::from_static(b"a")), Err(PushError::Closed));
-        queue.open();
+        queue.open(line(100).0);
         queue.push(Bytes::from_static(b"b")).unwrap();
         queue.close();
-        queue.open();
+        queue.open(line(100).0);
         let mut batch = BytesMut::new();
         queue.drain(&mut batch);
         assert!(batch.is_empty());
     }
 
-    #[test]
-    fn a_full_queue_says_so_and_takes_again_when_drained() {
+    #[tokio::test]
+    async fn a_full_queue_says_so_and_takes_again_when_drained() {
         let queue = Queue::default();
-        queue.open();
+        queue.open(line(100).0);
         let large = Bytes::from(vec![0; MAX_BYTES / 2]);
         queue.push(large.clone()).unwrap();
         queue.push(large.clone()).unwrap();
@@ -118,7 +209,7 @@ mod tests {
         queue.push(large).unwrap();
 
         let queue = Queue::default();
-        queue.open();
+        queue.open(line(100).0);
         for _ in 0..MAX_FRAMES {
             queue.push(Bytes::new()).unwrap();
         }
@@ -126,14 +217,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_filling_is_slept_through() {
+    async fn what_fits_is_written_at_once_and_the_rest_is_left_in_order() {
         let queue = Queue::default();
-        queue.open();
-        for _ in 0..3 {
-            queue.push(Bytes::from_static(b"a")).unwrap();
-            queue.push(Bytes::from_static(b"b")).unwrap();
-            queue.filled().await;
-            queue.drain(&mut BytesMut::new());
+        let (line, mut far) = line(20);
+        queue.open(line);
+        let mut expected = BytesMut::new();
+        let mut read = BytesMut::new();
+        for number in 0..30_u8 {
+            let payload = Bytes::from(vec![number; 3]);
+            frame::put(Kind::Message, &payload, &mut expected);
+            queue.push(payload).unwrap();
+            queue.flush();
+            if number == 0 {
+                // Nobody but this thread has run.
+                far.read_buf(&mut read).await.unwrap();
+                assert_eq!(read, expected);
+            }
         }
+        let dialler = async {
+            while is_stuck(&queue) {
+                queue.left().await;
+                queue.write_left().await.unwrap();
+            }
+        };
+        let reader = async {
+            while read.len() < expected.len() {
+                far.read_buf(&mut read).await.unwrap();
+            }
+        };
+        tokio::join!(dialler, reader);
+        assert_eq!(read, expected);
+    }
+
+    fn is_stuck(queue: &Queue) -> bool {
+        queue.line().as_ref().is_some_and(|line| line.stuck)
     }
 }
