@@ -4,7 +4,7 @@
 //! in:  [`Heartbeats::beat`], from `api::license`
 //! out: [`Proposer::propose`] with `RecordHeartbeats`
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt as _;
@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Heartbeats {
     actor: actix::Addr<Heartbeat>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// A beat is in the log.
@@ -53,8 +54,9 @@ impl Heartbeats {
     pub fn start(proposer: Proposer, alarms: &Alarms) -> Heartbeats {
         let alarm = alarms.of("heartbeat");
         let gather = Gather::new(WAITING_MAX, limits::BEATS_MAX);
-        let actor = Heartbeat { proposer, gather, under_way: false, _alarm: alarm }.start();
-        Heartbeats { actor }
+        let waiting = Arc::new(Mutex::new(Waiting { gather, under_way: false }));
+        let actor = Heartbeat { proposer, waiting: Arc::clone(&waiting), _alarm: alarm }.start();
+        Heartbeats { actor, waiting }
     }
 
     /// Records that a member lives, and answers once a majority of replicas has that on disk.
@@ -68,7 +70,7 @@ impl Heartbeats {
             .map_err(CallError::Rejected)?;
         let id = beat.id.clone();
         let (answer, answered) = oneshot::channel();
-        self.actor.try_send(Add { beat, answer }).map_err(|error| refused(&error))?;
+        self.add(beat, answer)?;
         match tokio::time::timeout_at(call.deadline, answered).await {
             Ok(Ok((index, answer))) => {
                 call.place.note(index);
@@ -77,6 +79,24 @@ impl Heartbeats {
             // Out of time, or the actor is gone: it may have proposed before.
             Ok(Err(_)) | Err(_) => Err(CallError::MayBeDone),
         }
+    }
+}
+
+impl Heartbeats {
+    fn add(&self, beat: Beat, answer: oneshot::Sender<Told>) -> Result<(), CallError> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.gather.add(beat, answer).is_some() {
+            return Err(NotDone::Overloaded.into());
+        }
+        if !waiting.under_way {
+            if let Err(error) = self.actor.try_send(Propose) {
+                // Nobody else can have added to it: the lock is still held.
+                drop(waiting.gather.take());
+                return Err(refused(&error));
+            }
+            waiting.under_way = true;
+        }
+        Ok(())
     }
 }
 
@@ -102,52 +122,55 @@ pub(super) fn refused<T>(error: &actix::prelude::SendError<T>) -> CallError {
     }
 }
 
+/// Beats that wait for an entry. They come here from the edge's own threads, so that the actor is woken
+/// once for each entry and not for each beat.
+#[derive(Debug)]
+struct Waiting {
+    gather: Gather<Told>,
+    /// The actor proposes, or is told to; when it is through it looks here again.
+    under_way: bool,
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Beats wait, and nothing is under way.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Add {
-    beat: Beat,
-    answer: oneshot::Sender<Told>,
-}
+struct Propose;
 
 #[derive(Debug)]
 struct Heartbeat {
     proposer: Proposer,
-    gather: Gather<Told>,
-    under_way: bool,
+    waiting: Arc<Mutex<Waiting>>,
     _alarm: Alarm,
 }
 
 impl Actor for Heartbeat {
     type Context = Context<Heartbeat>;
-
-    fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(4096);
-    }
 }
 
-impl Handler<Add> for Heartbeat {
+impl Handler<Propose> for Heartbeat {
     type Result = ();
 
-    fn handle(&mut self, add: Add, context: &mut Self::Context) {
-        if let Some(answer) = self.gather.add(add.beat, add.answer) {
-            // Nobody there to tell is no harm: the member has given up.
-            drop(answer.send((0, Err(NotDone::Overloaded.into()))));
-        }
+    fn handle(&mut self, _propose: Propose, context: &mut Self::Context) {
         self.propose(context);
     }
 }
 
 impl Heartbeat {
-    /// Sends what waits, unless an entry is under way already.
+    /// Sends what waits, and after it what has come meanwhile.
     fn propose(&mut self, context: &mut Context<Heartbeat>) {
-        if self.under_way {
-            return;
-        }
-        let (beats, answers) = self.gather.take();
+        let (beats, answers) = {
+            let mut waiting = lock(&self.waiting);
+            let taken = waiting.gather.take();
+            waiting.under_way = !taken.0.is_empty();
+            taken
+        };
         if beats.is_empty() {
             return;
         }
-        self.under_way = true;
         metrics::histogram!("muster_heartbeat_batch_size").record(metrics_count(beats.len()));
         let proposer = self.proposer.clone();
         let proposed = async move {
@@ -158,7 +181,6 @@ impl Heartbeat {
         };
         context.spawn(proposed.into_actor(self).map(|outcome, this, context| {
             tell(outcome, answers);
-            this.under_way = false;
             this.propose(context);
         }));
     }
