@@ -7,7 +7,8 @@
 #        tests/bench/etcd.sh --kill [ROUNDS]
 #          kills the leader of either (kill -9) under 16 clients, by turns, and prints how long no client
 #          was answered
-# Needs Debian's etcd-server (or ETCD=path) and a release build (or MUSTER=path).
+# The leader of either side is its first target: a single client asks no follower on one side only.
+# Needs Debian's etcd-server (or ETCD=path), and curl; builds the binary that is handed out (or MUSTER=path).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,10 +19,10 @@ seconds=${2:-6}
 shift $(($# > 2 ? 2 : $#))
 clients=("${@:-1 64 256}")
 read -r -a clients <<<"${clients[*]}"
-muster=${MUSTER:-target/release/muster}
+muster=${MUSTER:-target/dist/muster}
 etcd=${ETCD:-$(command -v etcd || true)}
 [[ -n $etcd ]] || { echo "no etcd found: install etcd-server or set ETCD" >&2; exit 2; }
-[[ -x $muster ]] || cargo build --release --bin muster
+[[ ${MUSTER:-} ]] || cargo build --profile dist --bin muster
 
 # Data on a real disk: on tmpfs a sync costs nothing.
 work=$(mktemp -d "${BENCH_DIR:-$PWD/target}/etcd-bench.XXXXXX")
@@ -111,6 +112,14 @@ muster_leader() {
   return 1
 }
 
+# The targets of one side, its leader first.
+leader_first() {
+  local -n of_name=${1}_targets
+  local leader
+  until leader=$("${1}_leader"); do sleep 0.1; done
+  echo "${of_name[@]:leader}" "${of_name[@]:0:leader}"
+}
+
 # kill_round NAME COMMAND…: the longest silence, in ms, of a load whose leader is killed in its middle.
 kill_round() {
   local name=$1 load leader
@@ -152,9 +161,11 @@ printf '%-8s %-6s | %10s %8s %8s | %10s %8s %8s | %6s %6s\n' \
 for c in "${clients[@]}"; do
   : >"$work/rates" && : >"$work/tails" && : >"$work/middles"
   for round in $(seq "$rounds"); do
-    e=$("$muster" bench etcd --json --clients "$c" --seconds "$seconds" --target "${etcd_targets[@]}")
+    read -r -a targets <<<"$(leader_first etcd)"
+    e=$("$muster" bench etcd --json --clients "$c" --seconds "$seconds" --target "${targets[@]}")
+    read -r -a targets <<<"$(leader_first muster)"
     m=$("$muster" bench heartbeat --json --clients "$c" --seconds "$seconds" --clusters 1000 \
-      --target "${muster_targets[@]}" 2>/dev/null)
+      --target "${targets[@]}" 2>/dev/null)
     er=$(field rate <<<"$e") e5=$(field p50_ms <<<"$e") e9=$(field p99_ms <<<"$e")
     mr=$(field rate <<<"$m") m5=$(field p50_ms <<<"$m") m9=$(field p99_ms <<<"$m")
     errors=$(($(field errors <<<"$e") + $(field errors <<<"$m")))

@@ -5,14 +5,14 @@
 # expired tokens does to everybody else.
 #
 # Usage: tests/bench/session.sh [TOKENS [BINDINGS [CLIENTS [SECONDS [ROUNDS [EXPIRING]]]]]]
-# Needs a release build (or MUSTER=path).
+# Builds the binary that is handed out (or MUSTER=path).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tokens=${1:-1000000} bindings=${2:-100000} clients=${3:-64} seconds=${4:-5} rounds=${5:-3}
 expiring=${6:-40000}
-muster=${MUSTER:-target/release/muster}
-[[ -x $muster ]] || cargo build --release --bin muster
+muster=${MUSTER:-target/dist/muster}
+[[ ${MUSTER:-} ]] || cargo build --profile dist --bin muster
 
 # Data on a real disk: on tmpfs a sync costs nothing.
 work=$(mktemp -d "${BENCH_DIR:-$PWD/target}/session-bench.XXXXXX")

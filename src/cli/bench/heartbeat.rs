@@ -3,9 +3,12 @@
 use clap::Args;
 use muster_proto::license_v2::api_client::ApiClient;
 use muster_proto::license_v2::{AddClusterRequest, HeartbeatRequest};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
 
 use super::load::{AsyncSend, Load, Measured, in_parallel};
 use crate::cli::output::{self, Failure};
@@ -75,7 +78,7 @@ impl Fleet {
 
 /// One client, which beats for every `step`th cluster.
 pub(super) struct Member {
-    api: Option<ApiClient<Channel>>,
+    api: Option<Grpc<Channel>>,
     fleet: Fleet,
     first: u64,
     step: u64,
@@ -94,7 +97,7 @@ impl Member {
         let (fleet, step) = (fleet.clone(), u64::from(load.clients));
         move |number| Member {
             // Never empty: at least one target is required.
-            api: channels.next().map(ApiClient::new),
+            api: channels.next().map(Grpc::new),
             fleet: fleet.clone(),
             first: u64::from(number),
             step,
@@ -113,6 +116,10 @@ impl AsyncSend for Member {
             auth_enabled: false,
             client_id: String::new(),
         };
-        api.heartbeat(request).await.map(drop)
+        api.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static("/license_v2.API/Heartbeat");
+        // As with etcd's answers: the fields do not matter.
+        let codec = ProstCodec::<HeartbeatRequest, ()>::default();
+        api.unary(Request::new(request), path, codec).await.map(drop)
     }
 }

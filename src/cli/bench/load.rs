@@ -32,6 +32,9 @@ pub(super) struct Load {
     /// Connections that the clients share, spread over the targets.
     #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) connections: u32,
+    /// Threads that the clients share: what they take, servers on the same machine lack.
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) threads: u32,
     /// How long to measure.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) seconds: u32,

@@ -23,9 +23,20 @@ pub(super) enum Bench {
     Session(session::Session),
 }
 
+impl Bench {
+    fn load(&self) -> &Load {
+        match self {
+            Bench::Heartbeat(bench) => &bench.load,
+            Bench::Etcd(bench) => &bench.load,
+            Bench::Session(bench) => &bench.load,
+        }
+    }
+}
+
 /// Runs `muster bench`.
 pub(super) fn run(command: &Bench) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(command.load().threads as usize)
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(&error).exit(Exit::Internal))?;
