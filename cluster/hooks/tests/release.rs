@@ -37,15 +37,21 @@ fn only_debug_assertions_bring_hooks() {
 }
 
 #[test]
-fn the_release_profile_has_no_debug_assertions_and_only_the_simulator_asks_for_hooks() {
+fn what_is_handed_out_has_no_debug_assertions_and_only_the_simulator_asks_for_hooks() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
     let manifest = read("Cargo.toml");
-    let release = manifest.split("[profile.release]").nth(1).unwrap();
-    assert!(!release.split("\n[").next().unwrap().contains("debug-assertions"));
+    let profile = |name: &str| {
+        let rest = manifest.split(&format!("[profile.{name}]")).nth(1).unwrap();
+        rest.split("\n[").next().unwrap().to_owned()
+    };
+    assert!(profile("dist").contains("inherits = \"release\""));
+    for name in ["release", "dist"] {
+        assert!(!profile(name).contains("debug-assertions"), "{name}");
+    }
     for file in ["Cargo.toml", "cluster/Cargo.toml", "proto/Cargo.toml", "tests/fuzz/Cargo.toml"] {
         assert!(!read(file).contains("\"simulated\""), "{file} asks for hooks");
     }
     assert!(read("chaos/Cargo.toml").contains("features = [\"simulated\"]"));
-    assert!(read("deploy/static/build").contains("cargo build --release"));
+    assert!(read("deploy/static/build").contains("cargo build --profile dist"));
 }
