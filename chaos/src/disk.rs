@@ -126,8 +126,12 @@ impl Disk {
     /// Flips one bit of what was synced a while ago. False when there is nothing yet.
     pub(crate) fn rot(&self, chance: &mut Chance) -> bool {
         let mut platter = self.lock();
-        let offset = chance.place(platter.synced_len);
-        let sector = offset / SECTOR;
+        // Where something was written: in the room ahead of the log a bit does no harm.
+        let synced = platter.bytes.get(..platter.synced_len).unwrap_or_default().chunks(SECTOR);
+        let written = synced.enumerate().filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0));
+        let written: Vec<usize> = written.map(|(sector, _)| sector).collect();
+        let Some(sector) = chance.pick(&written) else { return false };
+        let offset = sector * SECTOR + chance.place(SECTOR);
         if platter.recent.iter().any(|range| range.contains(&sector))
             || platter.before.contains_key(&sector)
         {

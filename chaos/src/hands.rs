@@ -71,21 +71,29 @@ impl World {
         let jitter = self.chance.work.between(0, self.plan.tick / 10);
         let after = self.by_its_clock(place, self.plan.tick + jitter);
         self.later(place, after, Local::Tick);
-        let ticks = self.look_at_stall(place)?;
+        let inputs = self.look_at_stall(place)?;
         let now = self.now();
         self.trace.event(now, &[2, place as u64]);
-        if ticks { self.step(place, Input::Tick) } else { Ok(()) }
+        self.step_all(place, inputs)
     }
 
     /// Hands one input to a core, now or with the next drain of its inbox.
     pub(crate) fn step(&mut self, place: Place, input: Input) -> Result<(), Violation> {
+        self.step_all(place, vec![input])
+    }
+
+    /// Hands inputs that come together to a core.
+    fn step_all(&mut self, place: Place, inputs: Vec<Input>) -> Result<(), Violation> {
         let slow = self.plan.drain_max;
-        let Some(process) = self.process(place) else { return Ok(()) };
-        process.inputs.push(input);
+        let Some(process) = self.process(place).filter(|_| !inputs.is_empty()) else {
+            return Ok(());
+        };
+        let first = process.inputs.is_empty();
+        process.inputs.extend(inputs);
         if slow == 0 {
             return self.drain(place);
         }
-        if process.inputs.len() == 1 {
+        if first {
             let after = self.chance.work.between(0, slow);
             self.later(place, after, Local::Drain);
         }

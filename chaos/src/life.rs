@@ -66,6 +66,7 @@ impl World {
             incarnation: replica.incarnation,
             founders,
             members,
+            state_format: 1,
             seed,
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: 2,

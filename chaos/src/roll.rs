@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use muster_cluster::core::{ChangePolicy, Proposal};
-use muster_cluster::members::{Command, Conf, GroupRecord, Outcome, Wish};
+use muster_cluster::members::{Command, Conf, GroupRecord, Outcome, Refusal, Wish};
 use muster_cluster::sessions::Envelope;
 use muster_cluster::types::{Member, ReplicaId, RequestId};
 
@@ -132,7 +132,7 @@ impl World {
         let wiped = voters.iter().copied().find(|id| self.roll.wiped.contains(&place_of(*id)));
         // An even number is allowed now and then, but nothing that could leave dead voters behind.
         let force = self.chance.members.permille(200) && wiped.is_none();
-        Some(match self.chance.members.below(10) {
+        Some(match self.chance.members.below(11) {
             0..=3 => self.newcomer(wiped)?,
             4 | 5 => Command::Promote { ids: self.some(&observers), force },
             6 | 7 => Command::Remove { ids: self.some(&all), force },
@@ -140,6 +140,12 @@ impl World {
                 let old = wiped.or_else(|| self.chance.members.pick(&voters))?;
                 let new = self.chance.members.pick(&observers)?;
                 Command::Replace { old, new, force }
+            }
+            9 => {
+                let record = self.checks.members.newest()?;
+                let change = record.change.as_ref()?.id;
+                let only_whole = self.chance.members.coin();
+                Command::Abandon { change, why: Refusal::GivenUp, only_whole }
             }
             _ => {
                 let silence_us = self.chance.members.pick(&[None, Some(2 * SECONDS)])?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_cluster::core::{Input, Role};
-use muster_cluster::disk::DiskSpace;
+use muster_cluster::disk::{DiskHealth, DiskSpace};
 use muster_cluster::stall::{Advice, HANG};
 
 use crate::agenda::{MILLIS, Micros, SECONDS};
@@ -114,27 +114,22 @@ impl World {
     }
 
     /// What the production watch says of a disk, at every tick. WAT-1: no process outlives a write that
-    /// hangs for longer than is borne. Whether the core gets its tick.
-    pub(crate) fn look_at_stall(&mut self, place: Place) -> Result<bool, Violation> {
+    /// hangs for longer than is borne. What the tick brings to the core.
+    pub(crate) fn look_at_stall(&mut self, place: Place) -> Result<Vec<Input>, Violation> {
         let now = self.now();
-        let Some(process) = self.process(place) else { return Ok(false) };
+        let Some(process) = self.process(place) else { return Ok(Vec::new()) };
         let began = process.write_times.front().map_or(now, |(_, began)| *began);
         let stalled = Duration::from_micros(now - began);
         let leads = process.leadership.role == Role::Leader;
-        let full = process.full;
+        let (low, full) = (process.low, process.full);
         let advice = process.stall.look(Duration::from_micros(now), stalled, full, leads);
         require(stalled <= HANG || advice == Advice::GiveUp, "WAT-1", || {
             format!("replica {place} goes on with a write that has hung for {stalled:?}")
         })?;
-        match advice {
-            Advice::GoOn => Ok(true),
-            Advice::MoveOn => self.step(place, Input::Transfer { to: None }).map(|()| true),
-            Advice::FallSilent => Ok(false),
-            Advice::GiveUp => {
-                self.fail_stop(place, "its disk hangs");
-                Ok(false)
-            }
+        if advice == Advice::GiveUp {
+            self.fail_stop(place, "its disk hangs");
         }
+        Ok(advice.inputs(DiskHealth::of(stalled, low, full)))
     }
 
     /// How long `micros` of a process's own clock really take.

@@ -1,9 +1,12 @@
 //! How much room the disk of the data folder has left.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use crate::stall::STALL;
 
 /// Below which room a disk is said to be filling or low. Of a pair the larger amount decides, but the
 /// one in bytes counts for no more than a quarter of a small disk.
@@ -44,6 +47,71 @@ pub enum DiskState {
     Filling,
     /// Commands that let the state grow are refused; heartbeats, deletes and compaction go on.
     Low,
+}
+
+/// How a disk is, as far as others care.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskHealth {
+    /// It can be written to.
+    #[default]
+    Sound,
+    /// It is [`DiskState::Low`].
+    Low,
+    /// It has no room for any command.
+    Full,
+    /// It has not finished a write for longer than [`crate::stall::STALL`].
+    Hangs,
+    /// A newer release knows how.
+    Unknown,
+}
+
+impl DiskHealth {
+    /// Of a disk whose oldest write under way has taken `stalled`.
+    pub fn of(stalled: Duration, low: bool, full: bool) -> Self {
+        if stalled > STALL {
+            Self::Hangs
+        } else if full {
+            Self::Full
+        } else if low {
+            Self::Low
+        } else {
+            Self::Sound
+        }
+    }
+
+    /// As it is told to others; never 0.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Sound => 1,
+            Self::Low => 2,
+            Self::Full => 3,
+            Self::Hangs => 4,
+            Self::Unknown => 5,
+        }
+    }
+
+    /// The inverse.
+    pub fn of_number(number: u32) -> Self {
+        match number {
+            1 => Self::Sound,
+            2 => Self::Low,
+            3 => Self::Full,
+            4 => Self::Hangs,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for DiskHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sound => "is sound",
+            Self::Low => "is low: make room on it",
+            Self::Full => "is full: make room on it",
+            Self::Hangs => "hangs",
+            Self::Unknown => "is not well, for a reason that this release does not know",
+        })
+    }
 }
 
 /// Room on the disk, in bytes.

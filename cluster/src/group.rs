@@ -33,7 +33,7 @@ mod membership;
 mod report;
 
 pub use crate::{
-    core::{Role, SnapshotPolicy},
+    core::{Role, SnapshotPolicy, Unfit, Waits},
     driver::{Ended, REMOVED},
 };
 pub use errors::{
@@ -149,6 +149,10 @@ pub struct GroupStatus {
     pub members: Vec<MemberStatus>,
     /// Name of the change of the members that is under way; [`Group::record`] tells which.
     pub change: Option<u64>,
+    /// It cannot be given up any more: two configurations hold.
+    pub joint: bool,
+    /// A step of it was taken: given up, it is left half done.
+    pub half_done: bool,
 }
 
 /// A member as this replica sees it.
@@ -164,6 +168,8 @@ pub struct MemberStatus {
     pub matched: Option<u64>,
     /// Since it was last heard; `None` if never.
     pub contact_age: Option<Duration>,
+    /// Why it is an observer still; known to the leader.
+    pub waits: Option<Waits>,
 }
 
 #[derive(Clone, Debug)]
@@ -349,6 +355,7 @@ impl<M: StateMachine> Group<M> {
                 voter: known.role == MemberRole::Voter,
                 matched: seen(known.member.id).and_then(|seen| seen.matched),
                 contact_age: seen(known.member.id).and_then(|seen| seen.last_contact).map(age),
+                waits: seen(known.member.id).and_then(|seen| seen.waits),
             })
             .collect();
         GroupStatus {
@@ -365,6 +372,8 @@ impl<M: StateMachine> Group<M> {
             leader_age: record.leader_heard.map(|heard| heard.elapsed()),
             members,
             change: group.change.as_ref().map(|change| change.id),
+            joint: record.core.joint,
+            half_done: record.core.half_done,
         }
     }
 

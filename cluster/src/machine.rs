@@ -25,6 +25,10 @@ pub trait StateMachine: Sized + Send + 'static {
     /// A consistent picture of the whole state; cloning it is O(1).
     type View: Clone + Send + Sync + 'static;
 
+    /// Rises with every release whose commands or snapshots mean something new: a replica that knows
+    /// only smaller ones is not made a voter.
+    const FORMAT: u32 = 1;
+
     /// The state before the first entry.
     fn empty() -> Self;
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use muster_hooks::mutant;
 
+use crate::{core::Input, disk::DiskHealth};
+
 /// A leader whose disk hangs for so long looks for another one.
 pub const STALL: Duration = Duration::from_secs(1);
 /// When nobody took over by then it falls silent, so that the others elect one.
@@ -62,6 +64,20 @@ impl StallWatch {
         }
         self.moved_on = Some(now);
         Advice::MoveOn
+    }
+}
+
+impl Advice {
+    /// What one tick brings to the core of a replica whose disk is like that. The wish to hand over
+    /// comes after the tick, so that it goes by what the tick told.
+    pub fn inputs(self, health: DiskHealth) -> Vec<Input> {
+        match self {
+            Self::GoOn => vec![Input::Disk(health), Input::Tick],
+            Self::MoveOn => {
+                vec![Input::Disk(health), Input::Tick, Input::Transfer { to: None }]
+            }
+            Self::FallSilent | Self::GiveUp => Vec::new(),
+        }
     }
 }
 

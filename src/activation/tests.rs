@@ -3,8 +3,6 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost_types::Timestamp;
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
 
@@ -189,37 +187,4 @@ fn a_key_that_cannot_serve_is_told_apart() {
 #[test]
 fn a_private_key_is_not_printed() {
     assert!(!format!("{:?}", *OURS).contains("PRIVATE"));
-}
-
-#[test]
-fn no_damaged_code_is_accepted_or_makes_a_panic() {
-    let roots = roots();
-    let good = code();
-    let inner = BASE64_STANDARD.decode(&good).unwrap();
-    let signed = roots.inspect(&good).unwrap().token;
-    let mut dice = StdRng::seed_from_u64(5);
-    for _ in 0..4_000 {
-        let mut bytes =
-            if dice.random_bool(0.5) { inner.clone() } else { good.clone().into_bytes() };
-        for _ in 0..dice.random_range(1..4) {
-            let at = dice.random_range(0..bytes.len());
-            match dice.random_range(0..4) {
-                0 => bytes[at] = dice.random(),
-                1 => bytes[at] ^= 1 << dice.random_range(0..8),
-                2 => bytes.truncate(at.max(1)),
-                _ => bytes.insert(at, dice.random_range(b' '..b'~')),
-            }
-        }
-        let codes = [String::from_utf8_lossy(&bytes).into_owned(), BASE64_STANDARD.encode(&bytes)];
-        for code in codes {
-            drop(redact(&code));
-            drop(roots.inspect(&code));
-            // A change outside the token and the signature may leave a code good; a changed token
-            // may not.
-            if let Ok(activation) = roots.verify(&code, &NOW) {
-                assert_eq!(activation.claims, claims());
-                assert_eq!(roots.inspect(&code).unwrap().token, signed);
-            }
-        }
-    }
 }

@@ -5,7 +5,7 @@ use muster_cluster::machine::{Committed, LoadError, StateMachine};
 use muster_proto::muster::log::v1::{Command, Record, RejectionKind, Reply, reply};
 use prost::Message as _;
 
-use crate::state::{LogTime, State, rejection};
+use crate::state::{LogTime, State, rejection, snapshot};
 
 /// The state of Muster behind the group's interface.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Machine(State);
 
 impl StateMachine for Machine {
     type View = State;
+
+    const FORMAT: u32 = snapshot::FORMAT;
 
     fn empty() -> Machine {
         Machine::default()

@@ -135,6 +135,17 @@ impl Replica {
         Ok(self.group().replace(parse_id(old)?, parse_id(new)?, force, deadline).await?)
     }
 
+    /// Gives up the change of the members that is under way: with `force` also when a step of it was
+    /// taken.
+    pub async fn abandon(
+        &self,
+        change: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), WishError> {
+        Ok(self.group().abandon(change, force, deadline).await?)
+    }
+
     /// Observers become voters by themselves up to so many; 0 for as many as a group can have.
     pub async fn set_target_voters(&self, voters: u32, deadline: Instant) -> Result<(), WishError> {
         Ok(self.group().set_target_voters(voters, deadline).await?)

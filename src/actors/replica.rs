@@ -101,6 +101,8 @@ pub struct MemberInfo {
     pub voter: bool,
     /// Where it stands; empty if nobody said.
     pub zone: String,
+    /// Why it does not vote yet; empty for a voter, and where the leader is not asked.
+    pub waits: String,
 }
 
 /// What the group says of itself beside its members.
@@ -108,6 +110,10 @@ pub struct MemberInfo {
 pub struct GroupInfo {
     /// The change of the members that is under way; empty for none.
     pub change: String,
+    /// Its name; 0 for none.
+    pub change_id: u64,
+    /// A step of it was taken.
+    pub change_half_done: bool,
     /// How many were removed for ever.
     pub removed: usize,
     /// Observers become voters by themselves up to so many; 0: as many as there can be.
@@ -208,7 +214,10 @@ impl Replica {
     /// What the group says of itself beside its members.
     pub fn group_info(&self) -> GroupInfo {
         let record = self.group.record();
+        let status = self.group.status();
         GroupInfo {
+            change_id: status.change.unwrap_or_default(),
+            change_half_done: status.half_done || status.joint,
             change: record
                 .change
                 .as_ref()
@@ -358,6 +367,7 @@ fn member(member: MemberStatus) -> MemberInfo {
         contact_age: member.contact_age,
         voter: member.voter,
         zone: member.zone,
+        waits: member.waits.map(|waits| waits.to_string()).unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_proto::muster::v1::membership_server;
 use muster_proto::muster::v1::{
-    ConfigureMembershipRequest, JoinRequest, JoinResponse, MembershipResponse,
+    AbandonRequest, ConfigureMembershipRequest, JoinRequest, JoinResponse, MembershipResponse,
     MintJoinTokenRequest, MintJoinTokenResponse, PromoteRequest, RemoveRequest, ReplaceRequest,
 };
 use tonic::{Code, Request, Response, Status};
@@ -109,6 +109,19 @@ impl membership_server::Membership for MembershipService {
         call.origin.set_act(self.about(&[asked.old.clone(), asked.new.clone()], asked.force));
         self.operators.may_act(&call).await?;
         self.replica.replace((&asked.old, &asked.new), asked.force, call.deadline).await?;
+        Ok(Response::new(MembershipResponse {}))
+    }
+
+    async fn abandon(
+        &self,
+        request: Request<AbandonRequest>,
+    ) -> Result<Response<MembershipResponse>, Status> {
+        let (_place, call) = self.desk.open(&request)?;
+        let asked = request.into_inner();
+        let forced = if asked.force { ", forced" } else { "" };
+        call.origin.set_act(format!("change {}{forced}", asked.change));
+        self.operators.may_act(&call).await?;
+        self.replica.abandon(asked.change, asked.force, call.deadline).await?;
         Ok(Response::new(MembershipResponse {}))
     }
 

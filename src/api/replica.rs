@@ -70,6 +70,8 @@ impl ReplicaService {
             change: group.change,
             removed: u64::try_from(group.removed).unwrap_or(u64::MAX),
             target_voters: group.target_voters,
+            change_id: group.change_id,
+            change_half_done: group.change_half_done,
             dead_after_seconds: group.dead_after.map_or(0, |silence| silence.as_secs()),
         }
     }
@@ -225,6 +227,7 @@ fn member(member: MemberInfo) -> MemberStatus {
         matched_index: member.matched,
         last_contact_ms: member.contact_age.map(millis),
         voter: member.voter,
+        waits: member.waits,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::state::time::LogTime;
 use crate::state::{State, limits};
 
 /// Of the records; a reader refuses another one.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// Why records do not make a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

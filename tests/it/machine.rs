@@ -4,64 +4,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tonic::Code;
 
 use crate::support::authority::code;
 use crate::support::client::Client;
 use crate::support::replicas::{Replicas, Setup};
+use crate::support::tmpfs::Tmpfs;
 use crate::support::wait;
 
 const AT_START: i32 = 74;
-const MIB: usize = 1 << 20;
-
-/// A file system of its own in memory, gone with the test.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// None where mounting is not allowed.
-    fn mount(at: &Path, mib: usize) -> Option<Tmpfs> {
-        fs::create_dir_all(at).unwrap();
-        let size = format!("size={mib}m");
-        if run("mount", &["-t", "tmpfs", "-o", &size, "muster-test"], at) {
-            return Some(Tmpfs(at.to_owned()));
-        }
-        eprintln!("SKIPPED: mounting a file system takes root");
-        None
-    }
-
-    /// Writes a file until no more than so much is left.
-    fn fill(&self, mib: usize) -> PathBuf {
-        let path = self.0.join("ballast");
-        let mut file = fs::File::create(&path).unwrap();
-        while self.free() > mib * MIB {
-            std::io::Write::write_all(&mut file, &vec![7; MIB]).unwrap();
-        }
-        path
-    }
-
-    fn free(&self) -> usize {
-        let df = Command::new("df").args(["--output=avail", "-B1"]).arg(&self.0).output().unwrap();
-        let text = String::from_utf8(df.stdout).unwrap();
-        text.lines().nth(1).unwrap().trim().parse().unwrap()
-    }
-
-    fn remount(&self, mode: &str) {
-        assert!(run("mount", &["-o", &format!("remount,{mode}")], &self.0), "remount {mode}");
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        run("umount", &["-l"], &self.0);
-    }
-}
-
-fn run(program: &str, args: &[&str], path: &Path) -> bool {
-    let ran = Command::new(program).args(args).arg(path).output();
-    ran.is_ok_and(|ran| ran.status.success())
-}
 
 async fn until_refused(client: &Client) -> tonic::Status {
     let mut at = 0;
@@ -118,7 +70,7 @@ async fn a_full_disk_refuses_growth_and_nothing_else_and_ends_by_itself() {
 #[tokio::test]
 async fn a_disk_without_any_room_loses_nothing_that_was_acknowledged() {
     let mut world = Replicas::prepare(1, Setup::default());
-    let Some(disk) = Tmpfs::mount(&world.data(0), 90) else { return };
+    let Some(_disk) = Tmpfs::mount(&world.data(0), 90) else { return };
     world.launch(0);
     world.wait_ready();
     let client = world.client(0);
@@ -126,7 +78,7 @@ async fn a_disk_without_any_room_loses_nothing_that_was_acknowledged() {
     let secret = client.add("kept", "grpc://member:1").await.unwrap();
 
     // To the last byte: `write` goes on until the disk refuses.
-    let ballast = disk.0.join("ballast");
+    let ballast = world.data(0).join("ballast");
     let mut file = fs::File::create(&ballast).unwrap();
     while std::io::Write::write_all(&mut file, &[7; 4096]).is_ok() {}
     let refused = until_refused(&client).await;

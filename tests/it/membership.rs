@@ -2,29 +2,27 @@
 //! acknowledged and is gone, no restart of the others.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::authority::code;
-use crate::support::cli::Cli;
 use crate::support::client::Client;
+use crate::support::operator::{Operator, join, joining};
 use crate::support::replicas::{Replicas, Setup};
+use crate::support::tmpfs::Tmpfs;
 use crate::support::wait;
 
 const REMOVED: i32 = 79;
 const REFUSES: i32 = 78;
 
+/// Writes that three clients get through during any change of the members, at the very least.
+const SERVED_MIN: usize = 10;
+
 /// So that a test need not wait for ten seconds at each promotion.
 fn setup() -> Setup {
     let flags = ["--promote-after", "1s"].map(str::to_owned).to_vec();
     Setup { flags, ..Setup::default() }
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap()
 }
 
 /// A group in which all replicas but the first are still to come.
@@ -36,85 +34,32 @@ fn alone(size: usize) -> Replicas {
     world
 }
 
-/// `muster replica …` against every replica, whichever of them runs.
-struct Operator {
-    cli: Cli,
-    addresses: String,
-}
-
-impl Operator {
-    fn of(world: &Replicas) -> Operator {
-        let addresses: Vec<String> = (0..world.len()).map(|at| world.pachd_address(at)).collect();
-        Operator { cli: Cli::new(), addresses: addresses.join(",") }
-    }
-
-    fn run(&self, words: &[&str]) -> crate::support::cli::Ran {
-        self.cli.run(&[&["replica"], words, &["--address", &self.addresses]].concat())
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let ran = self.run(words);
-        assert_eq!(ran.code, 0, "muster replica {words:?}: {ran:?}");
-        ran.out
-    }
-
-    fn list(&self) -> serde_json::Value {
-        let ran = self.run(&["list", "-o", "json"]);
-        if ran.out.is_empty() { serde_json::Value::Null } else { json(&ran.out) }
-    }
-
-    /// Waits until exactly these vote and everybody is well.
-    fn wait_voters(&self, wanted: &[&str]) {
-        wait::until(&format!("{wanted:?} to vote: {}", self.list()), || {
-            let list = self.list();
-            let replicas = list["replicas"].as_array()?;
-            let mut voters: Vec<&str> = replicas
-                .iter()
-                .filter(|it| it["voter"] == true)
-                .filter_map(|it| it["name"].as_str())
-                .collect();
-            voters.sort_unstable();
-            let well = list["health"] == "healthy" && list["change"] == "";
-            let well = well && replicas.len() == wanted.len();
-            (well && voters == wanted).then_some(())
-        });
-    }
-}
-
-/// Starts a replica with an empty folder that joins through the first one that runs.
-fn join(world: &mut Replicas, operator: &Operator, at: usize) {
-    let token = operator.ok(&["token"]);
-    let file = world.folder().join(format!("join-token-{at}"));
-    fs::write(&file, token).unwrap();
-    let through = (0..world.len()).find(|other| world.is_running(*other)).unwrap();
-    let mut command = joining(world, at, through, &file);
-    world.launch_as(at, &mut command);
-    world.wait_ready_one(at);
-}
-
-fn joining(world: &Replicas, at: usize, through: usize, token: &PathBuf) -> Command {
-    let mut command = world.command_alone(at);
-    command.args(["--join", &world.pachd_address(through)]);
-    command.arg("--join-token-file").arg(token);
-    command
-}
-
 /// Clients that register clusters one after the other, each through the replica that answers.
 struct Load {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<Vec<String>>>,
 }
 
 impl Load {
     fn on(world: &Replicas) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
         let tasks = (0..3)
             .map(|writer| {
                 let clients: Vec<Client> = (0..world.len()).map(|at| world.client(at)).collect();
-                tokio::spawn(write(writer, clients, Arc::clone(&stop)))
+                tokio::spawn(write(writer, clients, Arc::clone(&stop), Arc::clone(&acknowledged)))
             })
             .collect();
-        Load { stop, tasks }
+        Load { stop, acknowledged, tasks }
+    }
+
+    /// Makes a change of the members, and demands that clients were served all the while.
+    fn during(&self, what: &str, change: impl FnOnce()) {
+        let before = self.acknowledged.load(Ordering::Relaxed);
+        tokio::task::block_in_place(change);
+        let served = self.acknowledged.load(Ordering::Relaxed) - before;
+        assert!(served >= SERVED_MIN, "only {served} writes were acknowledged during {what}");
     }
 
     /// The ids that were acknowledged.
@@ -129,7 +74,12 @@ impl Load {
 }
 
 /// A failed write is one that no replica takes although it is asked again by its name; none may be.
-async fn write(writer: usize, clients: Vec<Client>, stop: Arc<AtomicBool>) -> Vec<String> {
+async fn write(
+    writer: usize,
+    clients: Vec<Client>,
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut at = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -146,6 +96,7 @@ async fn write(writer: usize, clients: Vec<Client>, stop: Arc<AtomicBool>) -> Ve
             }
         }
         acknowledged.push(id);
+        count.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     acknowledged
@@ -158,24 +109,32 @@ async fn from_one_to_three_to_five_and_back_under_load() {
     let operator = Operator::of(&world);
     let load = Load::on(&world);
 
-    for at in [1, 2] {
-        tokio::task::block_in_place(|| join(&mut world, &operator, at));
-    }
-    tokio::task::block_in_place(|| operator.wait_voters(&["r0", "r1", "r2"]));
-    for at in [3, 4] {
-        tokio::task::block_in_place(|| join(&mut world, &operator, at));
-    }
-    tokio::task::block_in_place(|| operator.wait_voters(&["r0", "r1", "r2", "r3", "r4"]));
-    // The first one among those that go: nobody is needed for ever.
-    tokio::task::block_in_place(|| operator.ok(&["remove", "r0", "r1"]));
-    tokio::task::block_in_place(|| operator.wait_voters(&["r2", "r3", "r4"]));
+    load.during("one to three", || {
+        join(&mut world, &operator, 1);
+        join(&mut world, &operator, 2);
+        operator.wait_voters(&["r0", "r1", "r2"]);
+    });
+    load.during("three to five", || {
+        join(&mut world, &operator, 3);
+        join(&mut world, &operator, 4);
+        operator.wait_voters(&["r0", "r1", "r2", "r3", "r4"]);
+    });
+    // The first one leads among those that go: nobody is needed for ever.
+    load.during("five to three", || {
+        operator.ok(&["transfer-leader", "--to", "r0"]);
+        assert_eq!(operator.leader().as_deref(), Some("r0"));
+        operator.ok(&["remove", "r0", "r1"]);
+        operator.wait_voters(&["r2", "r3", "r4"]);
+    });
     for at in [0, 1] {
         let status = tokio::task::block_in_place(|| world.wait_ended(at));
         assert_eq!(status.code(), Some(REMOVED), "{}", world.printed(at));
         assert!(world.printed(at).contains("removed"), "{}", world.printed(at));
     }
-    tokio::task::block_in_place(|| operator.ok(&["remove", "r2", "r3"]));
-    tokio::task::block_in_place(|| operator.wait_voters(&["r4"]));
+    load.during("three to one", || {
+        operator.ok(&["remove", "r2", "r3"]);
+        operator.wait_voters(&["r4"]);
+    });
 
     let acknowledged = load.end().await;
     assert!(acknowledged.len() > 50, "only {} writes", acknowledged.len());
@@ -266,4 +225,56 @@ fn what_the_group_does_by_itself_is_configured() {
     assert_eq!((&list["dead_after_seconds"], &list["target_voters"]), (&86_400.into(), &3.into()));
     operator.ok(&["configure", "--dead-after", "off"]);
     assert_eq!(operator.list()["dead_after_seconds"], 0);
+}
+
+#[test]
+fn a_replica_whose_disk_is_nearly_full_votes_only_when_there_is_room() {
+    let mut world = alone(3);
+    let operator = Operator::of(&world);
+    let Some(disk) = Tmpfs::mount(&world.data(2), 300) else { return };
+    // Below a quarter, and above the 64 MiB that the log itself wants.
+    let ballast = disk.fill(72);
+    join(&mut world, &operator, 1);
+    join(&mut world, &operator, 2);
+    let waits = |name: &str| operator.waits(name);
+    wait::until("the disk to be told of", || waits("r2").filter(|it| it.contains("disk is low")));
+    wait::until("the other to be ready", || waits("r1").filter(|it| it.contains("even")));
+    let status = operator.ok(&["status"]);
+    assert!(status.contains("no vote yet:   its disk is low"), "{status}");
+    let refused = operator.run(&["promote", "r1", "r2"]);
+    assert!(refused.code == 1 && refused.err.contains("is low: make room"), "{refused:?}");
+
+    fs::remove_file(&ballast).unwrap();
+    operator.wait_voters(&["r0", "r1", "r2"]);
+    assert_eq!(waits("r2"), None);
+}
+
+#[test]
+fn a_change_that_does_not_come_to_its_end_is_given_up() {
+    let flags = ["--promote-after", "60s"].map(str::to_owned).to_vec();
+    let mut world = Replicas::prepare(3, Setup { flags, ..Setup::default() });
+    let mut command = world.command_alone(0);
+    world.launch_as(0, &mut command);
+    world.wait_ready_one(0);
+    let operator = Operator::of(&world);
+    join(&mut world, &operator, 1);
+    join(&mut world, &operator, 2);
+    let nothing = operator.run(&["abandon"]);
+    assert!(nothing.code == 1 && nothing.err.contains("no change"), "{nothing:?}");
+
+    world.kill(2);
+    wait::until("it to be missed", || operator.waits("r2").filter(|it| it.contains("hear")));
+    std::thread::scope(|scope| {
+        let promoting = scope.spawn(|| operator.run(&["promote", "r1", "r2"]));
+        wait::until("the change", || (operator.list()["change_id"].as_u64()? > 0).then_some(()));
+        let busy = operator.run(&["remove", "r2"]);
+        assert!(busy.code == 1 && busy.err.contains("under way"), "{busy:?}");
+        let given_up = operator.ok(&["abandon"]);
+        assert!(given_up.contains("r1 and r2 to vote"), "{given_up}");
+        let promoted = promoting.join().unwrap();
+        assert!(promoted.code == 1 && promoted.err.contains("given up"), "{promoted:?}");
+    });
+    operator.ok(&["remove", "r2"]);
+    let list = operator.list();
+    assert_eq!((&list["change_id"], &list["health"]), (&0.into(), &"healthy".into()), "{list}");
 }

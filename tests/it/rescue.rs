@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::support::authority::code;
 use crate::support::cli::Cli;
+use crate::support::operator::{Operator, join};
 use crate::support::replicas::{Replicas, Setup};
 use crate::support::secured::{ROOT, robot, secured, signed, who};
 use crate::support::{http, wait};
@@ -174,7 +175,8 @@ async fn tokens_can_be_left_behind_but_root_stays() {
 
 #[tokio::test]
 async fn the_one_that_is_left_goes_on_and_the_others_are_refused_for_ever() {
-    let mut world = Replicas::start_with(3, Setup { peer_tls: true, ..Setup::default() });
+    let flags = ["--promote-after", "1s"].map(str::to_owned).to_vec();
+    let mut world = Replicas::start_with(3, Setup { peer_tls: true, flags, ..Setup::default() });
     let client = world.client(0);
     client.activate(&code()).await.unwrap();
     let secret = client.add("kept", "grpc://member:1").await.unwrap();
@@ -229,6 +231,30 @@ async fn the_one_that_is_left_goes_on_and_the_others_are_refused_for_ever() {
     }
     assert!(world.is_running(0));
     client.beat("kept", &secret, "2.11.6").await.unwrap();
+
+    // With emptied folders they join the group that took its place, as what they never were.
+    Cli::connected(&world.pachd_address(0)).ok(&["restore", "confirm", "--yes"]);
+    let operator = Operator::of(&world);
+    for at in [1, 2] {
+        fs::remove_dir_all(world.data(at)).unwrap();
+        join(&mut world, &operator, at);
+    }
+    operator.wait_voters(&["r0", "r1", "r2"]);
+    let list = operator.list();
+    for replica in list["replicas"].as_array().unwrap() {
+        let id = replica["id"].as_str().unwrap().to_owned();
+        assert!(!ids[1..].contains(&id), "no id comes back: {list}");
+    }
+    // So far that the one that was left is not needed any more.
+    world.wait_level().await;
+    world.kill(0);
+    let client = world.client(1);
+    wait::until_ok("the newcomers to agree", || async {
+        client.beat("kept", &secret, "2.11.7").await.map_err(|status| status.to_string())
+    })
+    .await;
+    assert_eq!(client.clusters().await.unwrap().len(), 2);
+    assert_eq!(client.cluster("kept").await.unwrap().unwrap().version, "2.11.7");
 }
 
 /// `muster replica list` of the first replica.

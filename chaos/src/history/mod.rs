@@ -7,6 +7,8 @@ mod events;
 mod lines;
 mod model;
 #[cfg(test)]
+mod pruning;
+#[cfg(test)]
 mod tests;
 mod wgl;
 

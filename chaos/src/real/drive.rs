@@ -44,7 +44,8 @@ pub(super) struct Struck {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) struck: Vec<Struck>,
-    pub(super) skipped: Vec<(Kind, String)>,
+    /// Wanted, but the machine cannot do what they need.
+    pub(super) skipped: Vec<Kind>,
     pub(super) missing: Vec<(Ability, String)>,
     pub(super) writes: u64,
     pub(super) reads: u64,
@@ -141,11 +142,8 @@ async fn strike_all(
     let wanted = |kind: &Kind| args.only.is_empty() || args.only.contains(kind);
     let mut kinds = Vec::new();
     for kind in Kind::ALL.into_iter().filter(wanted) {
-        let lacks = abilities.missing.iter().find(|(ability, _)| *ability == kind.needs());
-        match lacks {
-            None => kinds.push(kind),
-            Some((_, why)) => outcome.skipped.push((kind, why.clone())),
-        }
+        let lacks = abilities.missing.iter().any(|(ability, _)| *ability == kind.needs());
+        if lacks { &mut outcome.skipped } else { &mut kinds }.push(kind);
     }
     let until = Instant::now() + Duration::from_secs(args.seconds);
     'rounds: while !kinds.is_empty() {

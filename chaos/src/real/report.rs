@@ -85,15 +85,12 @@ fn write_page(page: &mut String, outcome: &Outcome, args: &RealArgs) -> std::fmt
     }
     write_kinds(page, outcome)?;
     if !outcome.missing.is_empty() {
-        writeln!(page, "\n**NOT ON THIS MACHINE:**\n")?;
+        writeln!(page, "\n**NOT ON THIS MACHINE**, and hence not injected:\n")?;
         for (ability, why) in &outcome.missing {
-            writeln!(page, "- {ability:?}: {why}")?;
-        }
-    }
-    if !outcome.skipped.is_empty() {
-        writeln!(page, "\nNot injected, because this machine or program cannot:\n")?;
-        for (kind, why) in &outcome.skipped {
-            writeln!(page, "- {}: {why}", kind.words())?;
+            let skipped = outcome.skipped.iter().filter(|kind| kind.needs() == *ability);
+            let words: Vec<&str> = skipped.map(|kind| kind.words()).collect();
+            let words = if words.is_empty() { "no fault".to_owned() } else { words.join("; ") };
+            writeln!(page, "- {ability:?} ({why}): {words}")?;
         }
     }
     Ok(())

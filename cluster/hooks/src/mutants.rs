@@ -89,6 +89,8 @@ mutants! {
     SyncRetried,
     /// What a killed process left is believed without writing it again.
     TailBelieved,
+    /// Of a damaged log the rest is cut off, whatever stands behind it and whatever the fence says.
+    DamageCut,
     /// A snapshot gets its name before its content is on the disk.
     SnapshotUnsynced,
     /// The name of a snapshot is not made durable.

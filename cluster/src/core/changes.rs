@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use muster_hooks::mutant;
 use protobuf::Message as _;
 use raft::{
-    ProgressState, StateRole,
+    StateRole,
     eraftpb::{Entry, EntryType, Message, MessageType},
 };
 
-use super::{Core, conf};
+use super::{Core, conf, fitness::Unfit, message::Condition};
 use crate::{
-    members::{Command, Conf, MAX_VOTERS, MemberRole, Refusal, Step, Wish},
+    members::{Command, Conf, MemberRole, Refusal, Step, Wish},
     sessions::{self, Envelope},
     types::{ReplicaId, RequestId, Timestamp},
 };
@@ -28,8 +28,12 @@ const CLEANUP_VOTERS: usize = 4;
 pub(super) struct Changes {
     /// The term it leads, and since when.
     leads: Option<(u64, u64)>,
-    /// Since when each observer has kept up.
+    /// Since when each observer has been fit to vote.
     fit_since: BTreeMap<ReplicaId, u64>,
+    /// What keeps the others from it.
+    unfit: BTreeMap<ReplicaId, Unfit>,
+    /// What members said of themselves.
+    conditions: BTreeMap<ReplicaId, Condition>,
     /// The change under way, and since when this leader looks after it.
     looked: Option<(u64, u64)>,
     /// It wishes nothing of its own before this.
@@ -41,6 +45,26 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn returned(&mut self, peer: ReplicaId, tick: u64) {
         self.returned.insert(peer, tick);
+        // It may be another program now, on another disk.
+        self.conditions.remove(&peer);
+    }
+
+    pub(super) fn told(&mut self, peer: ReplicaId, condition: Condition) {
+        self.conditions.insert(peer, condition);
+    }
+
+    pub(super) fn condition(&self, id: ReplicaId) -> Option<Condition> {
+        self.conditions.get(&id).copied()
+    }
+
+    /// What kept an observer from voting when this was last looked at.
+    pub(super) fn unfit(&self, id: ReplicaId) -> Option<Unfit> {
+        self.unfit.get(&id).copied()
+    }
+
+    /// Ticks for which an observer has been fit without a break.
+    pub(super) fn fit_for(&self, id: ReplicaId, now: u64) -> Option<u64> {
+        self.fit_since.get(&id).map(|since| now - since)
     }
 }
 
@@ -74,50 +98,31 @@ impl Core {
     }
 
     /// Ticks since a member was last heard; `None` if not since this replica leads.
-    fn silence(&self, id: ReplicaId) -> Option<u64> {
+    pub(super) fn silence(&self, id: ReplicaId) -> Option<u64> {
         if id == self.config.me {
             return Some(0);
         }
         self.contacts.get(&id).map(|heard| self.ticks - heard)
     }
 
-    fn in_contact(&self, id: ReplicaId) -> bool {
+    pub(super) fn in_contact(&self, id: ReplicaId) -> bool {
         self.silence(id).is_some_and(|ticks| ticks <= u64::from(self.config.election_ticks))
     }
 
     fn watch_observers(&mut self, now: Timestamp) {
         let observers: Vec<ReplicaId> = self.record.conf.learners.iter().copied().collect();
         self.changes.fit_since.retain(|id, _| observers.contains(id));
+        self.changes.unfit.retain(|id, _| observers.contains(id));
+        self.changes.conditions.retain(|id, _| observers.contains(id));
         for id in observers {
-            if self.keeps_up(id, now) {
-                self.changes.fit_since.entry(id).or_insert(self.ticks);
-            } else {
+            if let Some(unfit) = self.unfit(id, now) {
                 self.changes.fit_since.remove(&id);
+                self.changes.unfit.insert(id, unfit);
+            } else {
+                self.changes.fit_since.entry(id).or_insert(self.ticks);
+                self.changes.unfit.remove(&id);
             }
         }
-    }
-
-    /// Whether an observer would be of use as a voter now.
-    fn keeps_up(&self, id: ReplicaId, now: Timestamp) -> bool {
-        let raft = &self.node.raft;
-        let policy = self.config.changes;
-        let heartbeats = u64::from(self.config.heartbeat_ticks) * 2;
-        let Some(peer) = raft.prs().get(id.0) else { return false };
-        let heard = self.silence(id).is_some_and(|ticks| ticks <= heartbeats);
-        let lag = raft.raft_log.last_index().saturating_sub(peer.matched);
-        // The oldest entry that it lacks tells how far back it is.
-        let behind = match lag {
-            0 => Some(0),
-            _ if peer.matched + 1 < self.node.store().first() => None,
-            _ => {
-                let stamp = self.node.store().stamp_at(peer.matched + 1);
-                Some(stamp.map_or(0, |stamp| now.0.saturating_sub(stamp.0)))
-            }
-        };
-        heard
-            && peer.state != ProgressState::Snapshot
-            && lag < policy.lag_entries
-            && behind.is_some_and(|behind| behind < policy.lag_us)
     }
 
     /// Proposes the next step, waits, or gives the change up.
@@ -145,10 +150,13 @@ impl Core {
             }
             return;
         }
-        let late = step.promotes().iter().find(|id| !self.keeps_up(**id, now));
-        if let Some(late) = late.copied().filter(|_| !mutant!(PromoteUncaught)) {
+        let refusal = step.promotes().iter().find_map(|new| {
+            let unfit = self.unfit(*new, now)?;
+            Some(unfit.refusal(*new))
+        });
+        if let Some(refusal) = refusal.filter(|_| !mutant!(PromoteUncaught)) {
             if waited > self.config.changes.gate_ticks {
-                self.give_up(id, Refusal::NotCaughtUp(late), now);
+                self.give_up(id, refusal, now);
             }
             return;
         }
@@ -204,18 +212,18 @@ impl Core {
     /// Always to an odd number of voters: an even one bears no more failures than the odd one below.
     fn promotion(&self) -> Option<Command> {
         let voters = self.record.conf.voters.len();
-        let target = match self.record.group.target as usize {
-            0 => MAX_VOTERS,
-            target => target.min(MAX_VOTERS),
-        };
         let more = if voters.is_multiple_of(2) { 1 } else { 2 };
-        let members = &self.record.group.members;
-        let may = |id: &ReplicaId| {
-            members.get(id).is_some_and(|record| !record.standby && record.replaces.is_none())
-        };
-        let ids: Vec<ReplicaId> = self.fit().filter(may).take(more).collect();
-        (ids.len() == more && voters + more <= target)
+        let ids: Vec<ReplicaId> = self.promotable().take(more).collect();
+        (ids.len() == more && voters + more <= self.voters_wanted())
             .then_some(Command::Promote { ids, force: false })
+    }
+
+    /// Fit observers that nobody wants to remain observers.
+    pub(super) fn promotable(&self) -> impl Iterator<Item = ReplicaId> {
+        let members = &self.record.group.members;
+        self.fit().filter(|id| {
+            members.get(id).is_some_and(|record| !record.standby && record.replaces.is_none())
+        })
     }
 
     /// Strict: better one dead voter too many than a living one removed.
@@ -248,7 +256,7 @@ impl Core {
             return;
         }
         self.changes.not_before = self.ticks + u64::from(self.config.election_ticks);
-        self.propose_wish(Command::Abandon { change, why }, now);
+        self.propose_wish(Command::Abandon { change, why, only_whole: false }, now);
     }
 
     fn propose_wish(&mut self, command: Command, now: Timestamp) {

@@ -15,6 +15,8 @@ pub struct CoreConfig {
     pub founders: Vec<Member>,
     /// Everybody, as far as the settings know: asked only while the log says nothing of it.
     pub members: Vec<Member>,
+    /// The newest format that the state machine understands.
+    pub state_format: u32,
     /// Seeds the election timeouts. Two cores of one seed, id and history act alike.
     pub seed: u64,
     /// Silence of the leader before an election; the drawn timeout is up to twice that.

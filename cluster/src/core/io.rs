@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
+    disk::DiskHealth,
     log::{LogBatch, LogEntry, LogMark},
     members::{Conf, GroupRecord, Outcome},
     net::Lane,
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub enum Input {
     /// One tick of the clock passed. At most one per [`super::Core::step`]; never made up for later.
     Tick,
+    /// How the disk is; it is sound until this says otherwise.
+    Disk(DiskHealth),
     /// A payload arrived from a peer whose identity the transport has proved.
     Received {
         /// Who sent it.

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::fitness::Formats;
 use crate::{
+    disk::DiskHealth,
     snapshot::SnapshotMeta,
     types::{GroupId, ReplicaId, Timestamp},
 };
@@ -13,7 +15,7 @@ use crate::{
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PeerMessage {
     /// The kind, `None` when a newer release sent a kind that this one does not know.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: Option<Kind>,
 }
 
@@ -44,6 +46,9 @@ pub enum Kind {
     /// A wish of somebody at a follower that leadership move.
     #[prost(message, tag = "8")]
     TransferLeader(TransferLeader),
+    /// How an observer is, for the leader.
+    #[prost(message, tag = "9")]
+    Condition(Condition),
 }
 
 /// Proposals of the sender's clients for the log of the leader.
@@ -183,6 +188,38 @@ pub struct TransferLeader {
     /// To this replica; 0 leaves the choice to the leader.
     #[prost(uint64, tag = "1")]
     pub to: u64,
+}
+
+/// How the sender is, as far as it matters for a vote.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Condition {
+    /// [`Formats::group`].
+    #[prost(uint32, tag = "1")]
+    pub group_format: u32,
+    /// [`Formats::state`].
+    #[prost(uint32, tag = "2")]
+    pub state_format: u32,
+    /// [`DiskHealth::number`].
+    #[prost(uint32, tag = "3")]
+    pub disk: u32,
+}
+
+impl Condition {
+    /// Of a replica.
+    pub fn new(formats: Formats, disk: DiskHealth) -> Self {
+        let Formats { group, state } = formats;
+        Self { group_format: group, state_format: state, disk: disk.number() }
+    }
+
+    /// What it understands.
+    pub fn formats(self) -> Formats {
+        Formats { group: self.group_format, state: self.state_format }
+    }
+
+    /// How its disk is.
+    pub fn disk(self) -> DiskHealth {
+        DiskHealth::of_number(self.disk)
+    }
 }
 
 impl PeerMessage {

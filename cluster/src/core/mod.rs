@@ -19,6 +19,7 @@
 mod changes;
 mod conf;
 mod config;
+mod fitness;
 mod guard;
 mod io;
 mod logger;
@@ -46,12 +47,14 @@ use raft::{
 };
 
 pub use config::{ChangePolicy, CoreConfig, SnapshotPolicy};
+pub use fitness::{Formats, Unfit, Waits};
 pub use io::{Input, Leadership, Output, Proposal, Role};
 pub use record::conf_at_the_end;
 pub use recover::reconcile;
 pub use status::{CoreStatus, MemberStatus};
 
 use crate::{
+    disk::DiskHealth,
     log::LoadedLog,
     members::StoredConf,
     sessions,
@@ -138,6 +141,8 @@ pub struct Core {
     contacts: BTreeMap<ReplicaId, u64>,
     /// A leader whose connection broke and of whom nothing was heard since.
     suspect: Option<ReplicaId>,
+    /// How its disk is, as its driver last said.
+    disk: DiskHealth,
     dropped: u64,
 }
 
@@ -181,6 +186,7 @@ impl Core {
             leadership: Leadership { term: node.raft.term, ..Leadership::default() },
             contacts: BTreeMap::new(),
             suspect: None,
+            disk: DiskHealth::Sound,
             dropped: 0,
             node,
             config,
@@ -224,6 +230,7 @@ impl Core {
     fn take(&mut self, input: Input, out: &mut Vec<Output>) -> Result<(), CoreError> {
         match input {
             Input::Tick => self.tick(out),
+            Input::Disk(health) => self.disk = health,
             Input::Received { from, payload } => self.received(from, payload, out)?,
             Input::PeerUp(peer) => {
                 self.changes.returned(peer, self.ticks);
@@ -280,6 +287,7 @@ impl Core {
 
     fn tick(&mut self, out: &mut Vec<Output>) {
         self.ticks += 1;
+        self.tell_condition(out);
         let election = u64::from(self.config.election_ticks);
         self.proposals.tick(self.ticks, election.div_ceil(2));
         for peer in self.transfers.tick(self.ticks, election * 30, out) {
@@ -415,6 +423,7 @@ impl Core {
                     self.transfer(wish.target(), out);
                 }
             }
+            Kind::Condition(condition) => self.told_condition(from, condition),
         }
         Ok(())
     }

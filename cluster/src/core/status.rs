@@ -2,7 +2,7 @@
 
 use raft::StateRole;
 
-use super::{Core, io::Leadership};
+use super::{Core, fitness::Waits, io::Leadership};
 use crate::types::ReplicaId;
 
 /// A core at one moment.
@@ -26,6 +26,10 @@ pub struct CoreStatus {
     pub leader_seen: Option<u64>,
     /// Everybody in the group.
     pub members: Vec<MemberStatus>,
+    /// Majorities of two configurations must agree: a change cannot be given up now.
+    pub joint: bool,
+    /// The change under way is, see [`crate::members::GroupRecord::is_half_done`].
+    pub half_done: bool,
     /// Messages of peers that were not fit to be looked at.
     pub dropped: u64,
 }
@@ -41,6 +45,8 @@ pub struct MemberStatus {
     pub matched: Option<u64>,
     /// Ticks since it was last heard; `None` if never, 0 for this replica itself.
     pub last_contact: Option<u64>,
+    /// Why it is an observer still; known on the leader only.
+    pub waits: Option<Waits>,
 }
 
 impl Core {
@@ -59,12 +65,13 @@ impl Core {
             .record
             .group
             .members
-            .keys()
-            .map(|&id| MemberStatus {
+            .iter()
+            .map(|(&id, member)| MemberStatus {
                 id,
                 voter: conf.votes(id),
                 matched: leads.then(|| raft.prs().get(id.0).map_or(0, |peer| peer.matched)),
                 last_contact: last_contact(id),
+                waits: self.waits(member),
             })
             .collect();
         CoreStatus {
@@ -77,6 +84,8 @@ impl Core {
             ticks: self.ticks,
             leader_seen: self.leadership.leader.and_then(last_contact),
             members,
+            joint: conf.is_joint(),
+            half_done: self.record.group.is_half_done(conf),
             dropped: self.dropped,
         }
     }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     core::{Core, Input, Leadership, Output, Role},
+    disk::DiskHealth,
     group::{Applied, Clock, MayBeDone, NotDone, ProposeError, StartError},
     machine::StateMachine,
     members::Outcome,
@@ -180,12 +181,11 @@ impl<M: StateMachine> Runner<M> {
             tracing::warn!(?stalled, full, ?advice, "the disk does not keep up");
         }
         self.advice = advice;
-        match advice {
-            Advice::GoOn => Ok(vec![Input::Tick]),
-            Advice::MoveOn => Ok(vec![Input::Tick, Input::Transfer { to: None }]),
-            Advice::FallSilent => Ok(Vec::new()),
-            Advice::GiveUp => Err(StartError::DiskHangs(stalled)),
+        if advice == Advice::GiveUp {
+            return Err(StartError::DiskHangs(stalled));
         }
+        let low = self.shared.disk_low.load(Ordering::Relaxed);
+        Ok(advice.inputs(DiskHealth::of(stalled, low, full)))
     }
 
     fn send(&mut self, to: ReplicaId, lane: Lane, payload: Bytes) {

@@ -75,6 +75,7 @@ pub(crate) async fn start<M: StateMachine>(
         incarnation,
         founders,
         members: members.clone(),
+        state_format: M::FORMAT,
         seed,
         election_ticks: timers.election_ticks,
         heartbeat_ticks: timers.heartbeat_ticks,

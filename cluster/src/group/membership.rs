@@ -179,9 +179,20 @@ impl<M: StateMachine> Group<M> {
         self.change(Command::Replace { old, new, force }, deadline).await
     }
 
-    /// Gives the change under way up, if it has not gone too far.
-    pub async fn abandon(&self, change: u64, deadline: Instant) -> Result<(), MembershipError> {
-        self.done(Command::Abandon { change, why: Refusal::GivenUp }, deadline).await
+    /// Gives the change under way up. Refused while two configurations hold ([`Refusal::TooFar`]; said
+    /// at once, as the group may be unable to agree on anything then), and without `force` when a step
+    /// of it was taken already ([`Refusal::HalfDone`]).
+    pub async fn abandon(
+        &self,
+        change: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        if self.status().joint {
+            return Err(Refusal::TooFar(change).into());
+        }
+        let (why, only_whole) = (Refusal::GivenUp, !force);
+        self.done(Command::Abandon { change, why, only_whole }, deadline).await
     }
 
     /// Observers become voters by themselves until there are so many; 0 for as many as a group can

@@ -85,7 +85,9 @@ impl GroupRecord {
             Command::Promote { ids, force } => self.promote(place, ids, force, conf),
             Command::Remove { ids, force } => self.remove(place, ids, force, conf),
             Command::Replace { old, new, force } => self.replace(place, old, new, force, conf),
-            Command::Abandon { change, why } => self.abandon(change, why, conf),
+            Command::Abandon { change, why, only_whole } => {
+                self.abandon(change, why, only_whole, conf)
+            }
             Command::SetTarget { voters } => {
                 self.target = voters;
                 Ok(Outcome::Done)
@@ -233,10 +235,15 @@ impl GroupRecord {
         self.begin(place, ChangeKind::Replace { old, new }, force, conf)
     }
 
-    fn abandon(&mut self, change: u64, why: Refusal, conf: &Conf) -> Answer {
-        let under_way = self.change.as_ref().is_some_and(|under_way| under_way.id == change);
-        if !under_way || conf.is_joint() {
+    fn abandon(&mut self, change: u64, why: Refusal, only_whole: bool, conf: &Conf) -> Answer {
+        if self.change.as_ref().is_none_or(|under_way| under_way.id != change) {
             return Err(Refusal::NoSuchChange(change));
+        }
+        if conf.is_joint() {
+            return Err(Refusal::TooFar(change));
+        }
+        if only_whole && self.is_half_done(conf) {
+            return Err(Refusal::HalfDone(change));
         }
         self.change = None;
         self.remember(Finished { id: change, refused: Some(why) });

@@ -1,6 +1,7 @@
 //! What can be wished of the group record, and what is answered.
 
 use super::JoinDigest;
+use crate::disk::DiskHealth;
 use crate::types::{Member, ReplicaId, Timestamp};
 
 /// A command together with what the record begins with, should it have none yet.
@@ -75,6 +76,8 @@ pub enum Command {
         change: u64,
         /// Why.
         why: Refusal,
+        /// Only if no step of it was taken yet.
+        only_whole: bool,
     },
     /// How many voters are wanted.
     SetTarget {
@@ -202,9 +205,30 @@ pub enum Refusal {
     /// It has not caught up.
     #[error("replica {0} has not caught up with the log yet; wait, and try again")]
     NotCaughtUp(ReplicaId),
-    /// It is not the change under way, or it has gone too far.
-    #[error("the change {0} is not under way, or cannot be stopped any more")]
+    /// Its program would not understand what the leader's writes.
+    #[error("the program of replica {0} is older than the leader's; upgrade it first")]
+    Outdated(ReplicaId),
+    /// A voter has to write.
+    #[error("the disk of replica {replica} {health}; see to that first")]
+    Disk {
+        /// Whose.
+        replica: ReplicaId,
+        /// How it is.
+        health: DiskHealth,
+    },
+    /// It is not the change under way.
+    #[error("the change {0} is not under way")]
     NoSuchChange(u64),
+    /// Both configurations count, and raft knows no way back.
+    #[error(
+        "the change {0} cannot be given up any more: majorities of the voters before and after it \
+         must both agree now, and it ends as soon as they are in contact; bring their replicas back, \
+         or, if they are lost for ever, go on with one (muster recover force-new-group)"
+    )]
+    TooFar(u64),
+    /// Whoever asked did not want that.
+    #[error("the change {0} is half done and would be left so; give it up by force")]
+    HalfDone(u64),
     /// Somebody gave it up.
     #[error("the change was given up")]
     GivenUp,

@@ -34,6 +34,8 @@ pub use step::Step;
 
 use crate::types::{GroupId, Member, ReplicaId, RequestId, Timestamp};
 
+/// Rises with every release that writes wishes or steps which mean something new.
+pub const FORMAT: u32 = 1;
 /// Members that a group can have.
 pub const MAX_MEMBERS: usize = 32;
 /// Voters that a group can have: more only make it slower.

@@ -83,6 +83,16 @@ impl GroupRecord {
         })
     }
 
+    /// Whether a step of the change under way was taken, and another is left.
+    pub fn is_half_done(&self, conf: &Conf) -> bool {
+        match self.change.as_ref().map(|change| &change.kind) {
+            None => false,
+            Some(ChangeKind::Promote(ids)) => ids.iter().any(|id| conf.voters.contains(id)),
+            Some(ChangeKind::Remove(ids)) => ids.iter().any(|id| !conf.contains(*id)),
+            Some(ChangeKind::Replace { new, .. }) => conf.voters.contains(new),
+        }
+    }
+
     /// The next step of one change; `None` when it is done.
     pub(super) fn step_of(&self, kind: &ChangeKind, conf: &Conf) -> Option<Step> {
         match kind {

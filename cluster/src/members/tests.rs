@@ -248,7 +248,7 @@ fn a_change_can_be_given_up_until_two_configurations_hold() {
     let begun = book.wish(Command::Replace { old: ReplicaId(1), new: ReplicaId(4), force: false });
     let Outcome::Begun { change } = begun else { panic!() };
     let stale = book.record.next_step(&book.conf).unwrap();
-    assert_eq!(book.wish(Command::Abandon { change, why: Refusal::GivenUp }), Outcome::Done);
+    assert_eq!(book.wish(given_up(change, true)), Outcome::Done);
     let ending = book.record.ending(change).unwrap();
     assert_eq!(ending.refused, Some(Refusal::GivenUp));
     let place = book.place();
@@ -259,8 +259,34 @@ fn a_change_can_be_given_up_until_two_configurations_hold() {
     let place = book.place();
     let step = book.record.next_step(&book.conf).unwrap();
     book.conf = book.record.apply_step(place, &step, &book.conf).unwrap();
-    let refused = book.refusal(Command::Abandon { change, why: Refusal::GivenUp });
-    assert_eq!(refused, Refusal::NoSuchChange(change));
+    assert_eq!(book.refusal(given_up(change, false)), Refusal::TooFar(change));
+    book.steps();
+    assert_eq!(book.refusal(given_up(change, false)), Refusal::NoSuchChange(change));
+}
+
+fn given_up(change: u64, only_whole: bool) -> Command {
+    Command::Abandon { change, why: Refusal::GivenUp, only_whole }
+}
+
+#[test]
+fn a_change_is_left_half_done_only_by_force() {
+    let mut book = Book::new(3);
+    book.add(4);
+    book.record.members.get_mut(&ReplicaId(4)).unwrap().zone = "other".to_owned();
+    let begun = book.wish(Command::Replace { old: ReplicaId(1), new: ReplicaId(4), force: false });
+    let Outcome::Begun { change } = begun else { panic!() };
+    assert!(!book.record.is_half_done(&book.conf));
+    let place = book.place();
+    let step = book.record.next_step(&book.conf).unwrap();
+    book.conf = book.record.apply_step(place, &step, &book.conf).unwrap();
+    assert!(book.record.is_half_done(&book.conf));
+    assert_eq!(book.refusal(given_up(change, true)), Refusal::HalfDone(change));
+    assert_eq!(book.wish(given_up(change, false)), Outcome::Done);
+    book.steps();
+    assert_eq!(book.voters(), [1, 2, 3, 4], "nobody is lost by it");
+    book.wish(Command::Remove { ids: ids(&[1]), force: false });
+    book.steps();
+    assert_eq!(book.voters(), [2, 3, 4]);
 }
 
 #[test]

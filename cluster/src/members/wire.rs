@@ -7,6 +7,7 @@ use super::{
     Admission, Change, ChangeKind, Command, Finished, GroupRecord, JoinDigest, JoinToken,
     MemberRecord, MemberRole, Outcome, Refusal, Tombstone, Wish,
 };
+use crate::disk::DiskHealth;
 use crate::types::{GroupId, Member, ReplicaId, RequestId, Timestamp};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -130,6 +131,16 @@ struct AnswerMessage {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct AbandonMessage {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(message, optional, tag = "2")]
+    why: Option<RefusalMessage>,
+    #[prost(bool, tag = "3")]
+    only_whole: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct OutcomeMessage {
     /// 1 done, 2 begun, 3 minted, 4 admitted, 5 refused.
     #[prost(uint32, tag = "1")]
@@ -179,7 +190,7 @@ enum CommandMessage {
     #[prost(message, tag = "205")]
     Replace(ChangeMessage),
     #[prost(message, tag = "206")]
-    Abandon(FinishedMessage),
+    Abandon(AbandonMessage),
     #[prost(uint32, tag = "207")]
     Target(u32),
     #[prost(message, tag = "208")]
@@ -291,9 +302,10 @@ impl From<&Command> for CommandMessage {
             Command::Promote { ids, force } => Self::Promote(change(ids, *force)),
             Command::Remove { ids, force } => Self::Remove(change(ids, *force)),
             Command::Replace { old, new, force } => Self::Replace(change(&[*old, *new], *force)),
-            Command::Abandon { change, why } => Self::Abandon(FinishedMessage {
+            Command::Abandon { change, why, only_whole } => Self::Abandon(AbandonMessage {
                 id: *change,
-                refused: Some(RefusalMessage::from(why)),
+                why: Some(RefusalMessage::from(why)),
+                only_whole: *only_whole,
             }),
             Command::SetTarget { voters } => Self::Target(*voters),
             Command::SetDeadAfter { silence_us } => {
@@ -335,9 +347,9 @@ impl CommandMessage {
                 let (old, new) = pair(change.ids)?;
                 Command::Replace { old, new, force: change.force }
             }
-            Self::Abandon(finished) => {
-                let why = finished.refused.map_or(Refusal::Other, Refusal::from);
-                Command::Abandon { change: finished.id, why }
+            Self::Abandon(AbandonMessage { id: change, why, only_whole }) => {
+                let why = why.map_or(Refusal::Other, Refusal::from);
+                Command::Abandon { change, why, only_whole }
             }
             Self::Target(voters) => Command::SetTarget { voters },
             Self::DeadAfter(message) => Command::SetDeadAfter { silence_us: message.silence_us },
@@ -579,6 +591,10 @@ impl From<&Refusal> for RefusalMessage {
             Refusal::GivenUp => new(20, 0, 0, ""),
             Refusal::Unfounded => new(21, 0, 0, ""),
             Refusal::IdTaken(id) => new(22, id.0, 0, ""),
+            Refusal::Outdated(id) => new(23, id.0, 0, ""),
+            Refusal::Disk { replica, health } => new(24, replica.0, u64::from(health.number()), ""),
+            Refusal::TooFar(change) => new(25, *change, 0, ""),
+            Refusal::HalfDone(change) => new(26, *change, 0, ""),
             Refusal::Other => new(0, 0, 0, ""),
         }
     }
@@ -611,6 +627,13 @@ impl From<RefusalMessage> for Refusal {
             20 => Self::GivenUp,
             21 => Self::Unfounded,
             22 => Self::IdTaken(id),
+            23 => Self::Outdated(id),
+            25 => Self::TooFar(first),
+            26 => Self::HalfDone(first),
+            24 => Self::Disk {
+                replica: id,
+                health: DiskHealth::of_number(u32::try_from(second).unwrap_or(u32::MAX)),
+            },
             _ => Self::Other,
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use muster_proto::muster::v1::{
-    ConfigureMembershipRequest, GroupStatus, MintJoinTokenRequest, MintJoinTokenResponse,
-    PromoteRequest, RemoveRequest, ReplaceRequest, Report,
+    AbandonRequest, ConfigureMembershipRequest, GroupStatus, MintJoinTokenRequest,
+    MintJoinTokenResponse, PromoteRequest, RemoveRequest, ReplaceRequest, Report,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -69,6 +69,15 @@ pub(in crate::cli) struct Replace {
     new: String,
     #[command(flatten)]
     force: Force,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Abandon {
+    /// Do not ask, if a step of the change was taken already.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -231,6 +240,30 @@ impl Replace {
         answer.map_err(|status| refused(&server, &what, &status))?;
         let text = format!("{} votes in the place of {}", new.name, old.name);
         done(&self.remote, &text, &[old, new])
+    }
+}
+
+impl Abandon {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<(), Failure> {
+        let server = self.remote.any(invocation).await?;
+        let group = group(&server).await?;
+        let change = &group.change;
+        if group.change_id == 0 {
+            return Err(Failure::new("no change of the members is under way"));
+        }
+        // Only what a person has seen is left half done, not what it became in between.
+        let force = group.change_half_done;
+        if force && !self.yes {
+            let question = format!(
+                "A step of the change ({change}) was taken and remains: the voters may be an even \
+                 number then, until somebody is promoted or removed."
+            );
+            confirm::typed(&question, &group.change_id.to_string(), "--yes")?;
+        }
+        let request = AbandonRequest { change: group.change_id, force };
+        let answer = server.call(server.membership().abandon(request)).await;
+        answer.map_err(|status| refused(&server, "cannot give up the change at", &status))?;
+        done(&self.remote, &format!("given up: {change}"), &[])
     }
 }
 

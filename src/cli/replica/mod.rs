@@ -31,6 +31,8 @@ pub(super) enum Replica {
     Remove(members::Remove),
     /// Have an observer take the place of a voter.
     Replace(members::Replace),
+    /// Give up the change of the members that is under way and does not come to its end.
+    Abandon(members::Abandon),
     /// Say what the group does by itself.
     Configure(members::Configure),
     /// Hand leadership to another replica; any replica can be asked.
@@ -55,6 +57,7 @@ pub(super) async fn run(command: Replica, invocation: &Invocation) -> Result<(),
         Replica::Promote(command) => command.run(invocation).await,
         Replica::Remove(command) => command.run(invocation).await,
         Replica::Replace(command) => command.run(invocation).await,
+        Replica::Abandon(command) => command.run(invocation).await,
         Replica::Configure(command) => command.run(invocation).await,
         Replica::TransferLeader(command) => command.run(invocation).await,
     }

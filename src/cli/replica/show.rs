@@ -39,6 +39,12 @@ fn seen_by_leader<'a>(
     Some((leader, leader.members.iter().find(|member| member.id == id)?))
 }
 
+/// Why an observer does not vote yet, as the leader sees it.
+fn waits<'a>(group: &'a GroupStatus, judgement: &Judgement, report: &Report) -> Option<&'a str> {
+    let (_, member) = seen_by_leader(group, judgement, &report.id)?;
+    Some(member.waits.as_str()).filter(|waits| !waits.is_empty())
+}
+
 pub(super) fn members_table(group: &GroupStatus) -> String {
     let judgement = judge(group);
     let rows: Vec<_> = group
@@ -95,6 +101,11 @@ fn footer(group: &GroupStatus, judgement: &Judgement) -> String {
     for problem in &judgement.problems {
         text.extend(["  ", problem, "\n"]);
     }
+    for report in &group.replicas {
+        if let Some(waits) = waits(group, judgement, report) {
+            text.extend(["  ", &report.name, " does not vote yet: ", waits, "\n"]);
+        }
+    }
     if !group.change.is_empty() {
         text.extend(["under way: ", &group.change, "\n"]);
     }
@@ -116,6 +127,7 @@ pub(super) fn group_json(group: &GroupStatus) -> Value {
             "matched_index": seen.and_then(|member| member.matched_index),
             "last_contact_ms": seen.and_then(|member| member.last_contact_ms),
             "silence": report.silence,
+            "does_not_vote_yet": waits(group, &judgement, report),
             "status": report.status.as_ref().map(status_json),
         })
     });
@@ -128,6 +140,8 @@ pub(super) fn group_json(group: &GroupStatus) -> Value {
         "quorum": judgement.quorum(),
         "can_lose": judgement.can_lose(),
         "change": group.change,
+        "change_id": group.change_id,
+        "change_half_done": group.change_half_done,
         "removed": group.removed,
         "target_voters": group.target_voters,
         "dead_after_seconds": group.dead_after_seconds,
@@ -171,14 +185,14 @@ pub(super) fn status_sheets(group: &GroupStatus) -> String {
     ]);
     for report in &group.replicas {
         text.push('\n');
-        text.push_str(&replica_sheet(group, report));
+        text.push_str(&replica_sheet(group, &judgement, report));
     }
     text.push('\n');
     text.push_str(&footer(group, &judgement));
     text
 }
 
-fn replica_sheet(group: &GroupStatus, report: &Report) -> String {
+fn replica_sheet(group: &GroupStatus, judgement: &Judgement, report: &Report) -> String {
     let mut lines = vec![
         ("name", report.name.clone()),
         ("id", report.id.clone()),
@@ -186,6 +200,9 @@ fn replica_sheet(group: &GroupStatus, report: &Report) -> String {
         ("state", state_of(report).to_owned()),
         ("peer address", report.peer_address.clone()),
     ];
+    if let Some(waits) = waits(group, judgement, report) {
+        lines.push(("no vote yet", waits.to_owned()));
+    }
     match &report.status {
         None => lines.push(("silence", report.silence.clone())),
         Some(status) => {
@@ -226,12 +243,15 @@ mod tests {
 
     fn three() -> GroupStatus {
         let mut leader = report("a", Some("a"));
-        leader.status.as_mut().unwrap().members = vec![MemberStatus {
-            id: "b".to_owned(),
+        let member = |id: &str| MemberStatus {
+            id: id.to_owned(),
             matched_index: Some(19_990),
             last_contact_ms: Some(32),
             ..MemberStatus::default()
-        }];
+        };
+        let waits = "its disk is low: make room on it".to_owned();
+        leader.status.as_mut().unwrap().members =
+            vec![member("b"), MemberStatus { waits, ..member("d") }];
         let mut observer = report("d", Some("a"));
         observer.voter = false;
         group(vec![leader, report("b", Some("a")), report("c", None), observer])
@@ -244,9 +264,10 @@ mod tests {
             a     leader    ok      a   3     20000    -    -        0.1.0    -     a:31659
             b     follower  ok      b   3     20000    11   32ms     0.1.0    -     b:31659
             c     voter     SILENT  c   -     -        -    -        -        -     c:31659
-            d     observer  ok      d   3     20000    -    -        0.1.0    -     d:31659
+            d     observer  ok      d   3     20000    11   32ms     0.1.0    -     d:31659
             2 of 3 voters answer, quorum 2, can lose 0: degraded
               c does not answer: no connection
+              d does not vote yet: its disk is low: make room on it
         "#]]
         .assert_eq(&members_table(&three()));
     }
@@ -305,6 +326,7 @@ mod tests {
             role:          observer
             state:         ok
             peer address:  d:31659
+            no vote yet:   its disk is low: make room on it
             leader:        a
             leader seen:   4s ago
             term:          3
@@ -319,11 +341,14 @@ mod tests {
 
             2 of 3 voters answer, quorum 2, can lose 0: degraded
               c does not answer: no connection
+              d does not vote yet: its disk is low: make room on it
         "#]]
         .assert_eq(&status_sheets(&three()));
         let value = group_json(&three());
         assert_eq!(value["health"], "degraded");
         assert_eq!(value["replicas"][2]["state"], "silent");
         assert_eq!(value["replicas"][1]["matched_index"], 19_990);
+        assert_eq!(value["replicas"][1]["does_not_vote_yet"], Value::Null);
+        assert_eq!(value["replicas"][3]["does_not_vote_yet"], "its disk is low: make room on it");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{NEVER, net::Net};
 use crate::{
-    core::{Input, SnapshotPolicy},
+    core::{Formats, Input, SnapshotPolicy, Unfit, Waits},
+    disk::DiskHealth,
     members::{Command, MemberRole, Outcome, Refusal},
     types::ReplicaId,
 };
@@ -231,6 +232,78 @@ fn nobody_votes_who_has_not_caught_up() {
     assert_eq!(refused, Err(Refusal::NotCaughtUp(ReplicaId(5))));
     net.cut.clear();
     net.until("both by themselves", |net| net.conf(leader) == [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn nobody_votes_whose_disk_is_not_sound() {
+    for health in [DiskHealth::Low, DiskHealth::Full, DiskHealth::Hangs] {
+        let mut net = grown(3);
+        let leader = net.elect();
+        let ill = ReplicaId(5);
+        net.health.insert(ill, health);
+        net.join(leader, 4);
+        net.join(leader, 5);
+        let waits = |net: &Net| {
+            let status = net.replicas[&net.leader()?].core.status();
+            status.members.iter().find(|member| member.id == ill)?.waits
+        };
+        net.until("the leader knows", |net| waits(net) == Some(Waits::Unfit(Unfit::Disk(health))));
+        let refused = net.change(leader, promote(&[4, 5], false));
+        assert_eq!(refused, Err(Refusal::Disk { replica: ill, health }));
+        // Nor after a leader that has to learn it anew.
+        net.crash(leader);
+        let next = net.elect();
+        net.start(leader);
+        for _ in 0..60 {
+            net.tick();
+        }
+        assert_eq!(net.conf(next), [1, 2, 3]);
+        net.health.clear();
+        net.until("both by themselves", |net| net.conf(next) == [1, 2, 3, 4, 5]);
+        assert_eq!(waits(&net), None);
+    }
+}
+
+#[test]
+fn nobody_votes_whose_program_is_older_than_the_leaders() {
+    let mut net = Net::new(1, NEVER);
+    net.crash(ReplicaId(1));
+    net.formats.insert(ReplicaId(1), 2);
+    net.formats.insert(ReplicaId(3), 3);
+    net.start(ReplicaId(1));
+    net.elect();
+    net.join(ReplicaId(1), 2);
+    net.join(ReplicaId(1), 3);
+    for _ in 0..60 {
+        net.tick();
+    }
+    assert_eq!(net.conf(ReplicaId(1)), [1]);
+    let refused = net.change(ReplicaId(1), promote(&[2, 3], false));
+    assert_eq!(refused, Err(Refusal::Outdated(ReplicaId(2))));
+    let status = net.replicas[&ReplicaId(1)].core.status();
+    let waits = status.members.iter().map(|member| member.waits);
+    let (its, ours) = (Formats { group: 1, state: 1 }, Formats { group: 1, state: 2 });
+    let outdated = Waits::Unfit(Unfit::Outdated { its, ours });
+    assert_eq!(waits.collect::<Vec<_>>(), [None, Some(outdated), Some(Waits::Even)]);
+    // It is upgraded.
+    net.crash(ReplicaId(2));
+    net.formats.insert(ReplicaId(2), 2);
+    net.start(ReplicaId(2));
+    net.until("both by themselves", |net| net.conf(ReplicaId(1)) == [1, 2, 3]);
+}
+
+#[test]
+fn an_observer_is_told_what_it_waits_for() {
+    let mut net = Net::new(1, NEVER);
+    net.elect();
+    net.join(ReplicaId(1), 2);
+    let waits = |net: &Net| net.replicas[&ReplicaId(1)].core.status().members.get(1)?.waits;
+    net.until("the gate", |net| matches!(waits(net), Some(Waits::Gate { .. })));
+    net.until("another one", |net| waits(net) == Some(Waits::Even));
+    assert_eq!(net.wish(ReplicaId(1), Command::SetTarget { voters: 1 }), Outcome::Done);
+    net.until("no more", |net| waits(net) == Some(Waits::Enough));
+    net.cut.insert(ReplicaId(2));
+    net.until("it is silent", |net| waits(net) == Some(Waits::Unfit(Unfit::Silent)));
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn lone_core(voters: &[u64]) -> Core {
         incarnation: 1,
         founders: voters.iter().copied().map(member).collect(),
         members: voters.iter().copied().map(member).collect(),
+        state_format: 1,
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 2,

@@ -13,11 +13,13 @@ use crate::{
         message::{Kind, PeerMessage},
         reconcile, splitmix,
     },
+    disk::DiskHealth,
     log::{LoadedLog, LogBatch, LogEntry, LogMark},
     machine::{Committed, LoadError, StateMachine},
     members::{Command, GroupRecord, Outcome, Refusal, Wish},
     sessions::{Envelope, Replicated},
     snapshot::SnapshotMeta,
+    stall::Advice,
     types::{GroupId, Member, ReplicaId, RequestId, Timestamp},
 };
 
@@ -115,6 +117,10 @@ pub(super) struct Net {
     pub(super) now: u64,
     pub(super) disks: BTreeMap<ReplicaId, Disk>,
     pub(super) replicas: BTreeMap<ReplicaId, Replica>,
+    /// What the programs of these understand of the state; the others understand 1.
+    pub(super) formats: BTreeMap<ReplicaId, u32>,
+    /// How the disks of these are, if not sound.
+    pub(super) health: BTreeMap<ReplicaId, DiskHealth>,
     /// Nothing goes from or to these.
     pub(super) cut: BTreeSet<ReplicaId>,
     /// Their writes do not finish.
@@ -137,6 +143,8 @@ impl Net {
             now: 1_000_000,
             disks: voters.iter().map(|id| (*id, Disk::default())).collect(),
             replicas: BTreeMap::new(),
+            formats: BTreeMap::new(),
+            health: BTreeMap::new(),
             cut: BTreeSet::new(),
             hung: BTreeSet::new(),
             snapshots_sent: 0,
@@ -157,6 +165,7 @@ impl Net {
             incarnation: self.disks[&me].incarnation,
             founders: self.voters.iter().map(|id| member(id.0)).collect(),
             members: self.disks.keys().map(|id| member(id.0)).collect(),
+            state_format: self.formats.get(&me).copied().unwrap_or(1),
             seed: 42,
             election_ticks: 10,
             heartbeat_ticks: 2,
@@ -213,7 +222,9 @@ impl Net {
     fn tick_to(&mut self, holds: impl Fn(&Self) -> bool) -> bool {
         self.now += 50_000;
         for id in self.live() {
-            self.replicas.get_mut(&id).unwrap().inbox.push_back(Input::Tick);
+            let health = self.health.get(&id).copied().unwrap_or_default();
+            let inputs = Advice::GoOn.inputs(health);
+            self.replicas.get_mut(&id).unwrap().inbox.extend(inputs);
         }
         self.run_to(holds)
     }
