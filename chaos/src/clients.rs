@@ -13,6 +13,7 @@ use prost::Message as _;
 use crate::agenda::MILLIS;
 use crate::commands;
 use crate::invariants::{Violation, require};
+use crate::ladder;
 use crate::network::Place;
 use crate::replica::{Process, id_of};
 use crate::world::{Event, Local, World};
@@ -22,6 +23,10 @@ use crate::world::{Event, Local, World};
 pub(crate) struct Client {
     /// What it asks again because nobody said how it went.
     again: Option<Bytes>,
+    /// Its writes that were answered.
+    pub(crate) done: u64,
+    /// After how many of them it was not told what became of the next.
+    pub(crate) unsure_after: Vec<u64>,
 }
 
 /// What a client wants.
@@ -106,6 +111,10 @@ impl World {
         }
         if self.chance.workload.permille(plan.read_permille) {
             return Wish::Read;
+        }
+        if plan.climb {
+            let done = self.clients.get(client).map_or(0, |client| client.done);
+            return Wish::Write(ladder::step(done));
         }
         let request = self.next_operation;
         Wish::Write(commands::draw(&mut self.chance.workload, plan, request))
@@ -256,11 +265,15 @@ impl World {
         let pause = self.chance.workload.between(MILLIS, think);
         let retried = self.chance.workload.permille(self.plan.clients.retry_permille);
         let Some(client) = self.clients.get_mut(operation.client) else { return };
-        if let Wish::Write(command) = operation.wish
-            && outcome != Outcome::Done
-            && retried
-        {
-            client.again = Some(command);
+        if let Wish::Write(command) = operation.wish {
+            match outcome {
+                Outcome::Done => client.done += 1,
+                Outcome::NotDone => (),
+                Outcome::Unknown => client.unsure_after.push(client.done),
+            }
+            if outcome != Outcome::Done && retried {
+                client.again = Some(command);
+            }
         }
         self.agenda.after(pause, Event::Think(operation.client));
     }

@@ -17,7 +17,7 @@ use crate::chance::Chance;
 use crate::plan::ClientPlan;
 
 /// Unix time of the worlds' beginning, seconds; clocks are off by hours.
-const BEGINNING: i64 = 1_700_000_000;
+pub(crate) const BEGINNING: i64 = 1_700_000_000;
 
 /// A command that a client might want; `request` names it, if anything does, for asking again.
 pub(crate) fn draw(chance: &mut Chance, plan: &ClientPlan, request: u64) -> Bytes {
@@ -41,8 +41,12 @@ pub(crate) fn draw(chance: &mut Chance, plan: &ClientPlan, request: u64) -> Byte
 
 /// One of three secrets that a cluster's people confuse.
 fn secret(chance: &mut Chance, id: &str) -> Bytes {
-    let secret = format!("secret-{}", chance.below(3));
-    Bytes::copy_from_slice(&cluster_secret_digest(id, &secret))
+    secret_of(id, chance.below(3))
+}
+
+/// The digest of a cluster's secret of that number.
+pub(crate) fn secret_of(id: &str, number: u64) -> Bytes {
+    Bytes::copy_from_slice(&cluster_secret_digest(id, &format!("secret-{number}")))
 }
 
 fn beats(chance: &mut Chance, clusters: u64, id: String) -> RecordHeartbeats {

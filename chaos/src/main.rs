@@ -15,6 +15,7 @@ mod history;
 mod hunt;
 mod invariants;
 mod journal;
+mod ladder;
 mod life;
 mod links;
 mod machine;

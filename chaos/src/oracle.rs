@@ -18,6 +18,7 @@ use prost::Message as _;
 
 use crate::access::Access;
 use crate::invariants::{Violation, require};
+use crate::ladder::{self, RUNGS};
 use crate::machine::{Machine, observe};
 use crate::reference::Reference;
 
@@ -29,6 +30,8 @@ pub(crate) struct Oracle {
     state: Machine,
     reference: Reference,
     pub(crate) access: Access,
+    /// How often each rung was come to, in a world whose clients climb.
+    pub(crate) rungs: Option<[u64; RUNGS]>,
     views: Vec<<Machine as StateMachine>::View>,
     effective: BTreeMap<RequestId, Effect>,
     /// By replica: its newest incarnation, and the oldest request that this may still ask about.
@@ -55,6 +58,7 @@ impl Oracle {
             state,
             reference: Reference::default(),
             access: Access::default(),
+            rungs: None,
             effective: BTreeMap::new(),
             oldest: BTreeMap::new(),
             time: Timestamp(0),
@@ -117,6 +121,12 @@ impl Oracle {
         let committed = Committed { index, time: self.time, command: &envelope.command };
         let reply = self.state.apply(committed);
         self.judge(&envelope.command, &reply)?;
+        if let Some(rungs) = &mut self.rungs {
+            let rung = ladder::rung(&self.state.view())?;
+            if let Some(times) = rungs.get_mut(rung) {
+                *times += 1;
+            }
+        }
         if index.is_multiple_of(EXAMINED_EVERY) {
             self.access.matches(&self.state.view())?;
             let broken = first_broken(&self.state.view());

@@ -78,12 +78,14 @@ pub(crate) struct ClientPlan {
     pub(crate) clusters: u64,
     /// Of 1000 commands, how many are about tokens and roles; 0: auth stays off for ever.
     pub(crate) auth_permille: u64,
+    /// They make an enterprise server and take it back, and nothing else (`ladder.rs`).
+    pub(crate) climb: bool,
     /// Of 1000 unanswered operations, how many are sent again under the same request.
     pub(crate) retry_permille: u64,
 }
 
 /// Every how many microseconds, on average, each fault strikes; `None`: never.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FaultPlan {
     pub(crate) partition: Option<Micros>,
     pub(crate) one_way: Option<Micros>,
@@ -176,6 +178,7 @@ impl Plan {
                 patience: chance.pick(&[500, 2_000, 10_000]).unwrap_or(2_000) * MILLIS,
                 read_permille: chance.pick(&[100, 300, 700]).unwrap_or(300),
                 auth_permille: disks.pick(&[0, 0, 200, 500]).unwrap_or(0),
+                climb: false,
                 clusters: chance.pick(&[1, 4, 40]).unwrap_or(4),
                 retry_permille: chance.pick(&[0, 500, 1_000]).unwrap_or(500),
             },

@@ -1,9 +1,12 @@
 //! Worlds with a purpose, and the shrinking of one that fails.
 
+use std::collections::BTreeSet;
+
 use muster_hooks::Mutant;
 
 use crate::agenda::{MILLIS, SECONDS};
-use crate::plan::Plan;
+use crate::ladder::{RUNGS, STEPS};
+use crate::plan::{FaultPlan, Plan};
 use crate::run::live;
 use crate::shrink::shrink;
 use crate::world::World;
@@ -39,6 +42,53 @@ fn revocations_hold_through_partitions_and_changes_of_the_leader() {
     }
     assert!(revoked > 10 && refused > 100, "{revoked} {refused}");
     assert!(elections > 6 && reads > 100, "{elections} {reads}");
+}
+
+/// One administrator makes an enterprise server and takes it back, and everybody crashes all the while.
+fn climbing(seed: u64) -> Plan {
+    let mut plan = Plan::grow(seed, Some(20));
+    plan.replicas = 3;
+    plan.churn.every = None;
+    plan.clients.climb = true;
+    plan.clients.count = 1;
+    plan.clients.think_max = 5 * MILLIS;
+    plan.clients.patience = 60 * SECONDS;
+    plan.clients.read_permille = 100;
+    plan.clients.retry_permille = 1_000;
+    plan.faults = FaultPlan {
+        crash_all: Some(300 * MILLIS),
+        lasting_max: 50 * MILLIS,
+        ..FaultPlan::default()
+    };
+    plan
+}
+
+/// ACT-1 holds, see `ladder.rs`, wherever the crash comes: before each step, and while nobody knows whether it
+/// was taken.
+#[test]
+fn an_activation_is_whole_wherever_everybody_crashes() {
+    let mut rungs = [0; RUNGS];
+    let mut unsure = BTreeSet::new();
+    for seed in 1..=6 {
+        let mut world = World::new(climbing(seed), false);
+        world.oracle.rungs = Some(rungs);
+        world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        rungs = world.oracle.rungs.unwrap();
+        let after = &world.clients.first().unwrap().unsure_after;
+        unsure.extend(after.iter().map(|done| done % STEPS));
+    }
+    assert!(rungs.iter().all(|times| *times > 20), "{rungs:?}");
+    assert_eq!(unsure.len() as u64, STEPS, "{unsure:?}");
+}
+
+#[test]
+fn half_an_activation_is_seen_at_once() {
+    muster_hooks::put_to_work(Some(Mutant::ActivateHalf));
+    let mut world = World::new(climbing(1), false);
+    world.oracle.rungs = Some([0; RUNGS]);
+    let violation = world.run().err();
+    muster_hooks::put_to_work(None);
+    assert_eq!(violation.map(|it| it.id), Some("ACT-1"));
 }
 
 #[test]

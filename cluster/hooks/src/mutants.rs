@@ -104,6 +104,8 @@ mutants! {
     BindingIgnored,
     /// Tokens serve beyond their end.
     ExpiryIgnored,
+    /// Auth is turned on without a token for root.
+    ActivateHalf,
     /// The tokens of somebody who lost all of them serve until they are forgotten.
     RevocationIgnored,
     /// Who lost all tokens loses those that are issued afterwards as well.

@@ -116,7 +116,9 @@ pub(super) fn activate(
     auth.bindings.set(&cluster, principal::ROOT, vec![&roles::CLUSTER_ADMIN]);
     auth.bindings.set(&cluster, principal::AUTH_SERVER, vec![&roles::CLUSTER_ADMIN]);
     auth.bindings.set(&cluster, principal::EVERYBODY, vec![&roles::PROJECT_CREATOR]);
-    auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER, at.index);
+    if !mutant!(ActivateHalf) {
+        auth.tokens.insert(digest, principal::ROOT, LogTime::NEVER, at.index);
+    }
     Ok(())
 }
 
