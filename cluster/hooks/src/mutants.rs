@@ -69,8 +69,6 @@ mutants! {
     PromoteUncaught,
     /// A removed replica is not remembered.
     TombstoneForgotten,
-    /// A leader that is removed goes before the others know.
-    LeaveUntold,
     // Exactly once.
     /// A request that comes out of the log twice is applied twice.
     ApplyTwice,

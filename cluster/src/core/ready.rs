@@ -165,8 +165,7 @@ impl Core {
         let commit = self.durable_commit(ready.committed_entries()).max(self.writes.commit);
         // A commit index alone is not worth a write: the next one carries it. Unless somebody may leave for it: whoever
         // stays has to know it after a crash as well, since nobody could be asked any more.
-        let is_step = |entry: &Entry| record::step_in(entry).is_some() && !mutant!(LeaveUntold);
-        let steps = ready.committed_entries().iter().any(is_step);
+        let steps = ready.committed_entries().iter().any(|entry| record::step_in(entry).is_some());
         let votes = votes || steps;
         if data || steps || (votes && !mutant!(ForgetVote)) {
             let raft = &self.node.raft;

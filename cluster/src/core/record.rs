@@ -4,7 +4,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use muster_hooks::mutant;
 use protobuf::Message as _;
 use raft::{
     StateRole,
@@ -188,7 +187,7 @@ impl Core {
         let Some(after) = group.apply_step(place, &step, &self.record.conf) else { return Ok(()) };
         if member && !after.contains(self.config.me) {
             // Raft itself would not survive that as a leader.
-            if self.node.raft.state == StateRole::Leader && !mutant!(LeaveUntold) {
+            if self.node.raft.state == StateRole::Leader {
                 let (index, voters) = (entry.index, after.voters);
                 self.record.leaving = Some(Leaving { index, voters });
             } else {
@@ -246,9 +245,6 @@ impl Core {
     /// out: one that ends before the others know of it has to come up as a member.
     pub(super) fn durable_commit(&self, committed: &[Entry]) -> u64 {
         let raft = &self.node.raft;
-        if mutant!(LeaveUntold) {
-            return raft.raft_log.committed;
-        }
         let leads = raft.state == StateRole::Leader;
         let removal = match &self.record.leaving {
             Some(leaving) => Some(leaving.index),
