@@ -86,7 +86,7 @@ impl GroupRecord {
             Command::Remove { ids, force } => self.remove(place, ids, force, conf),
             Command::Replace { old, new, force } => self.replace(place, old, new, force, conf),
             Command::Abandon { change, why, only_whole } => {
-                self.abandon(change, why, only_whole, conf)
+                self.abandon(place, (change, why), only_whole, conf)
             }
             Command::SetTarget { voters } => {
                 self.target = voters;
@@ -235,7 +235,13 @@ impl GroupRecord {
         self.begin(place, ChangeKind::Replace { old, new }, force, conf)
     }
 
-    fn abandon(&mut self, change: u64, why: Refusal, only_whole: bool, conf: &Conf) -> Answer {
+    fn abandon(
+        &mut self,
+        place: Place,
+        (change, why): (u64, Refusal),
+        only_whole: bool,
+        conf: &Conf,
+    ) -> Answer {
         if self.change.as_ref().is_none_or(|under_way| under_way.id != change) {
             return Err(Refusal::NoSuchChange(change));
         }
@@ -245,7 +251,11 @@ impl GroupRecord {
         if only_whole && self.is_half_done(conf) {
             return Err(Refusal::HalfDone(change));
         }
-        self.change = None;
+        if let Some(Change { kind: ChangeKind::Remove(ids), .. }) = self.change.take() {
+            // Who was removed already has ended, and does not come back.
+            let gone = ids.into_iter().filter(|id| !conf.contains(*id));
+            gone.for_each(|id| self.bury(place, id));
+        }
         self.remember(Finished { id: change, refused: Some(why) });
         Ok(Outcome::Done)
     }

@@ -268,6 +268,25 @@ fn given_up(change: u64, only_whole: bool) -> Command {
     Command::Abandon { change, why: Refusal::GivenUp, only_whole }
 }
 
+/// It has ended by then: made an observer again, it would be one that never comes.
+#[test]
+fn who_was_removed_before_a_change_was_given_up_stays_removed() {
+    let mut book = Book::new(3);
+    book.add(4);
+    book.add(5);
+    book.steps();
+    let begun = book.wish(Command::Remove { ids: ids(&[4, 5]), force: false });
+    let Outcome::Begun { change } = begun else { panic!() };
+    let place = book.place();
+    let step = book.record.next_step(&book.conf).unwrap();
+    book.conf = book.record.apply_step(place, &step, &book.conf).unwrap();
+    assert_eq!(book.wish(given_up(change, false)), Outcome::Done);
+    assert_eq!(book.record.next_step(&book.conf), None);
+    let (gone, left) = (ReplicaId(4), ReplicaId(5));
+    assert!(book.record.tombstones.contains_key(&gone) && !book.conf.contains(gone));
+    assert!(book.record.members.contains_key(&left) && book.conf.contains(left));
+}
+
 #[test]
 fn a_change_is_left_half_done_only_by_force() {
     let mut book = Book::new(3);
