@@ -201,6 +201,9 @@ impl GroupRecord {
             return Err(too_many("voters", MAX_VOTERS));
         }
         check_odd(voters, force)?;
+        if !force {
+            ids.iter().try_for_each(|id| self.check_namesake(*id, None, conf))?;
+        }
         self.begin(place, ChangeKind::Promote(ids), force, conf)
     }
 
@@ -231,6 +234,9 @@ impl GroupRecord {
         }
         if conf.voters.contains(&new) {
             return Err(Refusal::AlreadyVoter(new));
+        }
+        if !force {
+            self.check_namesake(new, Some(old), conf)?;
         }
         self.begin(place, ChangeKind::Replace { old, new }, force, conf)
     }
@@ -310,6 +316,21 @@ impl GroupRecord {
         self.finished.push_back(finished);
         if self.finished.len() > MAX_REMEMBERED {
             self.finished.pop_front();
+        }
+    }
+
+    /// Who came back under the name of a voter takes that one's place and no other's, or a voter that is
+    /// likely lost for ever would stay one.
+    fn check_namesake(
+        &self,
+        new: ReplicaId,
+        gives_way: Option<ReplicaId>,
+        conf: &Conf,
+    ) -> Result<(), Refusal> {
+        let namesake = self.members.get(&new).and_then(|record| record.replaces);
+        match namesake.filter(|old| Some(*old) != gives_way && conf.voters.contains(old)) {
+            Some(old) => Err(Refusal::StandsFor { new, old }),
+            None => Ok(()),
         }
     }
 

@@ -173,6 +173,17 @@ pub enum Refusal {
     /// It votes already.
     #[error("replica {0} is a voter already")]
     AlreadyVoter(ReplicaId),
+    /// Its namesake would stay a voter.
+    #[error(
+        "replica {new} came back under the name of the voter {old}: have it replace that one, remove \
+         that one first, or force it"
+    )]
+    StandsFor {
+        /// Who is to vote,
+        new: ReplicaId,
+        /// and whose name it bears.
+        old: ReplicaId,
+    },
     /// Only a voter can give way.
     #[error("replica {0} is an observer; only a voter can be replaced")]
     NotVoter(ReplicaId),

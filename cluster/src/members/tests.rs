@@ -170,6 +170,30 @@ fn names_and_addresses_are_held_to_their_form_and_to_one_member() {
 }
 
 #[test]
+fn who_bears_the_name_of_a_voter_takes_no_other_place() {
+    let mut book = Book::new(3);
+    book.add(4);
+    let (name, address, zone) = ("r3".to_owned(), "r5:1".to_owned(), String::new());
+    let id = Some(ReplicaId(5));
+    book.wish(Command::Add { id, name, address, zone, standby: true });
+    book.steps();
+    let (old, new) = (ReplicaId(3), ReplicaId(5));
+    let stands_for = Refusal::StandsFor { new, old };
+    let promote = |force| Command::Promote { ids: ids(&[4, 5]), force };
+    assert_eq!(book.refusal(promote(false)), stands_for);
+    let other = Command::Replace { old: ReplicaId(1), new, force: false };
+    assert_eq!(book.refusal(other), stands_for);
+    book.wish(Command::Replace { old, new, force: false });
+    book.steps();
+    assert_eq!(book.voters(), [1, 2, 5]);
+    let back = Command::Replace { old: new, new: ReplicaId(4), force: false };
+    assert!(
+        matches!(book.wish(back), Outcome::Begun { .. }),
+        "once it is gone nothing is left of it"
+    );
+}
+
+#[test]
 fn a_command_that_comes_twice_is_done_once() {
     let mut book = Book::new(1);
     let request = RequestId { replica: ReplicaId(1), incarnation: 1, sequence: 9 };

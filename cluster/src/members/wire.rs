@@ -595,6 +595,7 @@ impl From<&Refusal> for RefusalMessage {
             Refusal::Disk { replica, health } => new(24, replica.0, u64::from(health.number()), ""),
             Refusal::TooFar(change) => new(25, *change, 0, ""),
             Refusal::HalfDone(change) => new(26, *change, 0, ""),
+            Refusal::StandsFor { new: id, old } => new(27, id.0, old.0, ""),
             Refusal::Other => new(0, 0, 0, ""),
         }
     }
@@ -630,6 +631,7 @@ impl From<RefusalMessage> for Refusal {
             23 => Self::Outdated(id),
             25 => Self::TooFar(first),
             26 => Self::HalfDone(first),
+            27 => Self::StandsFor { new: id, old: ReplicaId(second) },
             24 => Self::Disk {
                 replica: id,
                 health: DiskHealth::of_number(u32::try_from(second).unwrap_or(u32::MAX)),
